@@ -1,0 +1,63 @@
+//! The two sides of one peer in one document: what the document says to it, and what it says to the document.
+
+use bytes::Bytes;
+
+use super::HubError;
+use crate::wire::close::CloseReason;
+use crate::wire::message::ClientMessage;
+
+/// What kind of frame it is, which decides what may be dropped when a reader is slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Document content that a later diff can replace.
+    Document,
+    /// Presence; a later full presence message can replace it.
+    Awareness,
+    /// Small and irreplaceable: SyncStep1, acks. Never dropped; bounded by what the peer itself sent.
+    Control,
+    /// A whole answer (SyncStep2, a catch-up diff). Accepted even when larger than the bound, since nothing smaller can
+    /// replace it; while it is queued nothing else of the document is.
+    Answer,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Written or queued. `idle` says whether everything given before had already left for the kernel.
+    Taken {
+        /// Nothing was queued before this frame.
+        idle: bool,
+    },
+    /// The bound was reached: this frame and every queued document or awareness frame that had not begun were dropped.
+    /// The peer is behind until it reports [`PeerHandle::caught_up`].
+    Behind,
+    /// The connection is gone.
+    Closed,
+}
+
+/// Where a peer's frames go; implemented by the connection's outbox. Called from the document's task: never blocks.
+pub trait PeerSink: Send + Sync + 'static {
+    /// Takes one complete WebSocket frame (header included, as built by `wire::frame`), shared between peers.
+    fn deliver(&self, frame: &Bytes, kind: FrameKind) -> Delivery;
+    /// Asks the connection to send a close frame with this reason after what is queued, and to end.
+    fn close(&self, reason: CloseReason);
+}
+
+/// A session's hold on a document. Dropping it leaves the document, which clears the peer's presence.
+pub struct PeerHandle {}
+
+impl PeerHandle {
+    /// Hands a validated message to the document's task. Waits while the document's inbox is full, which is how
+    /// back-pressure reaches the socket. Copies the payload; the frame may be reused afterwards.
+    ///
+    /// # Errors
+    /// When the document's task ended; the session should close with [`CloseReason::Reload`].
+    pub async fn send(&self, _message: ClientMessage<'_>) -> Result<(), HubError> {
+        unimplemented!()
+    }
+
+    /// Says that the outbox has drained after [`Delivery::Behind`]; the document answers with one diff.
+    pub fn caught_up(&self) {
+        unimplemented!()
+    }
+}

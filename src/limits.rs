@@ -1,0 +1,106 @@
+//! Every bound, with its unit and its reason. A queue, a buffer or a count that is not bounded here is a bug.
+
+use std::time::Duration;
+
+/// Longest document name, bytes (contract 2.2). With its NUL and a suffix it still fits one store key.
+pub const DOC_NAME_BYTES_MAX: usize = 512;
+
+// ---- messages -----------------------------------------------------------------------------------------------------
+
+/// Largest WebSocket message accepted, bytes. A client that pastes or imports sends its whole state as one Update
+/// (WIRE g14); 32 MiB holds every honest one seen and bounds what one socket can make us buffer.
+pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// Most structs in one update. Refused before yrs sees it (HARDENING §2).
+pub const UPDATE_STRUCTS_MAX: u64 = 4_000_000;
+/// Most entries in a state vector (HARDENING §2).
+pub const STATE_VECTOR_ENTRIES_MAX: u64 = 50_000;
+/// Deepest nesting of an `Any` value. yrs recurses while decoding; 3,000 fit in 2 MiB of stack.
+pub const ANY_DEPTH_MAX: usize = 128;
+/// Longest key of a map entry, a format, or a root type, bytes.
+pub const KEY_BYTES_MAX: usize = 4 << 10;
+/// Clocks stay below this; yrs counts in `u32` and adds lengths without checking.
+pub const CLOCK_MAX: u64 = 1 << 31;
+/// Client ids stay below this (53 bits): yrs masks larger ones, which would alias another client.
+pub const CLIENT_ID_MAX: u64 = 1 << 53;
+/// Deepest nesting of shared types in each other: yrs recurses while it deletes and frees them.
+pub const TYPE_DEPTH_MAX: u32 = 256;
+
+// ---- awareness ----------------------------------------------------------------------------------------------------
+
+/// Largest awareness state of one client, bytes of JSON.
+pub const AWARENESS_STATE_BYTES_MAX: usize = 16 << 10;
+/// Most entries in one awareness message. A room of this size is echoed whole by old clients (WIRE g10).
+pub const AWARENESS_ENTRIES_MAX: u64 = 10_000;
+/// Most client ids (present or tombstone) in one document's awareness table.
+pub const AWARENESS_CLIENTS_MAX: usize = 10_000;
+/// Most client ids whose presence one peer may own.
+pub const AWARENESS_CLIENTS_PER_PEER_MAX: usize = 16;
+/// A state that no live peer owns goes after this silence, as in y-protocols.
+pub const AWARENESS_ORPHAN_TTL: Duration = Duration::from_secs(30);
+/// A tombstone is kept this long, so that late echoes (WIRE g10) do not raise the dead.
+pub const AWARENESS_TOMBSTONE_TTL: Duration = Duration::from_secs(300);
+
+// ---- a document ---------------------------------------------------------------------------------------------------
+
+/// Most bytes of updates one document parks while they wait for a missing one (HARDENING §2).
+pub const PARKED_BYTES_MAX: usize = 1 << 20;
+/// Most parked updates of one document.
+pub const PARKED_UPDATES_MAX: usize = 1_000;
+/// Most updates integrated in one yrs transaction (DEPENDENCIES, safe use 5).
+pub const INTEGRATE_UPDATES_MAX: usize = 1_000;
+/// Bytes of messages that may wait in one document's inbox; beyond it sessions wait, and so do their sockets.
+/// At least one [`MESSAGE_BYTES_MAX`], or that message could never enter.
+pub const INBOX_BYTES_MAX: usize = 64 << 20;
+/// Fixed cost charged to the inbox for each message beside its bytes.
+pub const INBOX_MESSAGE_COST: usize = 64;
+/// A document with no peer falls asleep after this, its edits in the store.
+pub const IDLE_AFTER: Duration = Duration::from_secs(30);
+/// Documents loaded from the store at the same time.
+pub const LOADS_MAX: usize = 8;
+
+// ---- a connection -------------------------------------------------------------------------------------------------
+
+/// Bytes queued for one slow reader before its document frames are dropped for a later diff.
+pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
+/// Bytes a peer may have been sent before the replica notes anew what it knows, so that a later diff stays small.
+pub const PEER_BASE_BYTES: usize = 256 << 10;
+/// Frames written by one `writev`; twice this many slices stay below Linux's IOV_MAX of 1,024.
+pub const WRITE_FRAMES_MAX: usize = 256;
+/// HTTP request head: size and time (HARDENING §2, slowloris).
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+/// HTTP request head: time to send it whole.
+pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections at once, unless `--max-connections` says otherwise.
+pub const CONNECTIONS_MAX: usize = 100_000;
+/// Silence towards a client before a keep-alive message; stock clients close after 30 s without one (WIRE g4).
+pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+/// WebSocket ping period; a peer that misses two is dead (WIRE §6).
+pub const PING_EVERY: Duration = Duration::from_secs(25);
+/// Malformed messages one connection may send before it is closed with 4400 (WIRE §6).
+pub const GARBAGE_MESSAGES_MAX: u32 = 16;
+/// Time a closing handshake may take before the socket is dropped.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest close reason, bytes (RFC 6455 §5.5: a control frame carries at most 125, two of them the code).
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+
+// ---- journal ------------------------------------------------------------------------------------------------------
+
+/// Size of one journal segment, bytes.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+/// Most bytes in one journal record: the largest message and its header.
+pub const JOURNAL_RECORD_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (64 << 10);
+/// Bytes that may wait for the journal's writer; beyond it documents wait.
+pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Journal bytes after which a checkpoint carries them into the store.
+pub const CHECKPOINT_BYTES: u64 = 32 << 20;
+/// Longest time a journal record waits for a checkpoint.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+
+// ---- store --------------------------------------------------------------------------------------------------------
+
+/// Largest key plus value given to sled (S3): larger ones were seen to make a database unopenable after a power cut.
+pub const STORE_ENTRY_BYTES_MAX: usize = 3_000;
+/// A document's log is folded into a snapshot when it is larger than this and than half its snapshot…
+pub const COMPACT_LOG_BYTES: u64 = 64 << 10;
+/// …or when it has more than this many records.
+pub const COMPACT_LOG_RECORDS: u64 = 200;

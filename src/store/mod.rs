@@ -1,0 +1,112 @@
+//! Snapshots and update logs: the library that is filled from the journal. Update bytes are opaque here.
+//!
+//! The rules every implementation keeps (`contract` is the suite that checks them):
+//!
+//! - **ST1** `load` returns the updates of the snapshot, then those of the log, in the order of their positions.
+//! - **ST2** `append` is idempotent: records at or below the document's `last_seq` are passed over, so replaying a
+//!   journal after a crash adds nothing twice.
+//! - **ST3** What `make_durable` returned for survives a power cut (S4).
+//! - **ST4** A snapshot becomes current by one small write after all its chunks are there (S3); a crash leaves either
+//!   the old one or the new one, never a mixture, and what is left over is cleaned up later.
+//! - **ST5** `install_snapshot` removes exactly the log records at or below the position it covers.
+//! - **ST6** No entry given to the engine is larger than [`crate::limits::STORE_ENTRY_BYTES_MAX`] (S3).
+//! - **ST7** Damage is an error that names the document and the record, never wrong data and never a panic.
+//! - **ST8** `list` is sorted by the bytes of the names.
+
+use bytes::Bytes;
+
+use crate::ids::{DocName, Seq};
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine or the file system failed.
+    #[error("store {op} failed: {source}")]
+    Engine {
+        /// What was being done.
+        op: &'static str,
+        /// What the engine said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A record is damaged (ST7).
+    #[error("document {doc:?}: {what} is damaged: {why}")]
+    Damaged {
+        /// The document.
+        doc: DocName,
+        /// Which record.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Records of one document, coalesced, to be appended as one log record.
+#[derive(Debug, Clone)]
+pub struct LogAppend {
+    /// The document.
+    pub doc: DocName,
+    /// The records: position and update, positions rising and dense.
+    pub updates: Vec<(Seq, Bytes)>,
+}
+
+/// A whole document as one list of updates.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Every record at or below this position is contained.
+    pub covers: Seq,
+    /// The state as one update, then updates that still wait for a missing one.
+    pub updates: Vec<Bytes>,
+}
+
+/// What the catalogue knows of a document without reading its contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocHead {
+    /// Position of the last record.
+    pub last_seq: Seq,
+    /// Position the snapshot covers; zero without one.
+    pub snapshot_seq: Seq,
+    /// Bytes of the snapshot's updates.
+    pub snapshot_bytes: u64,
+    /// Bytes of updates in the log after the snapshot.
+    pub log_bytes: u64,
+    /// Update records in the log after the snapshot (before coalescing).
+    pub log_updates: u64,
+    /// Coalesced records in the log after the snapshot.
+    pub log_records: u64,
+    /// First stored, milliseconds since 1970.
+    pub created_ms: u64,
+    /// Last stored, milliseconds since 1970.
+    pub updated_ms: u64,
+}
+
+/// A document as stored.
+#[derive(Debug, Clone)]
+pub struct StoredDocument {
+    /// Its catalogue entry.
+    pub head: DocHead,
+    /// Updates of the snapshot; empty without one.
+    pub snapshot: Vec<Bytes>,
+    /// Updates of the log with their positions, in order.
+    pub log: Vec<(Seq, Bytes)>,
+}
+
+/// Where documents rest. Calls block; the hub makes them off its tasks.
+pub trait Store: Send + Sync + 'static {
+    /// The whole document, or `None` if nothing is stored under that name (ST1).
+    fn load(&self, doc: &DocName) -> Result<Option<StoredDocument>, StoreError>;
+    /// The catalogue entry alone.
+    fn head(&self, doc: &DocName) -> Result<Option<DocHead>, StoreError>;
+    /// Up to `limit` documents whose names start with `prefix` and come after `after` (ST8).
+    fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError>;
+    /// Appends one coalesced record per document (ST2). `now_ms` is milliseconds since 1970. Not durable until
+    /// [`Store::make_durable`].
+    fn append(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError>;
+    /// Replaces the log up to `snapshot.covers` by the snapshot (ST4, ST5). Makes what it must durable itself.
+    fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError>;
+    /// Returns when everything written so far survives a power cut (ST3, S4).
+    fn make_durable(&self) -> Result<(), StoreError>;
+    /// Bytes on disk, live and dead.
+    fn bytes_on_disk(&self) -> Result<u64, StoreError>;
+    /// Number of documents.
+    fn documents(&self) -> Result<u64, StoreError>;
+}

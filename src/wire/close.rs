@@ -1,0 +1,54 @@
+//! Why a connection ends, and the close code that tells each dialect's client the right thing (WIRE §6).
+
+/// Why weft closes a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The server is restarting or draining; come back at once.
+    Restart,
+    /// The document's task ended and will be loaded anew; come back at once.
+    Reload,
+    /// The client reads too slowly even for diffs, or the server is overloaded.
+    Overloaded,
+    /// Too many malformed messages.
+    Garbage,
+    /// An update over the size limit, or one that was quarantined: sending it again cannot help (WIRE g7).
+    UpdateRefused,
+    /// The document name in the URL breaks the rules of contract 2.2.
+    BadName,
+    /// Writes are refused because storage failed (S7).
+    StorageFailed,
+    /// The WebSocket protocol itself was violated; carries its RFC 6455 code.
+    Protocol(u16),
+    /// The client closed first; its code is echoed.
+    Client,
+}
+
+impl CloseReason {
+    /// The close code for y-websocket clients. 4400–4499 stop clients ≥ 3.1.0 for good (WIRE g6), so only conditions
+    /// that a reconnect cannot mend use them.
+    pub fn ywebsocket_code(self) -> u16 {
+        match self {
+            CloseReason::Restart | CloseReason::Reload => 1012,
+            CloseReason::Overloaded | CloseReason::StorageFailed => 1013,
+            CloseReason::Garbage | CloseReason::BadName => 4400,
+            CloseReason::UpdateRefused => 4413,
+            CloseReason::Protocol(code) => code,
+            CloseReason::Client => 1000,
+        }
+    }
+
+    /// The reason text of the close frame, for people who look at it.
+    pub fn text(self) -> &'static str {
+        match self {
+            CloseReason::Restart => "server restarting",
+            CloseReason::Reload => "document reloading",
+            CloseReason::Overloaded => "client too slow or server overloaded",
+            CloseReason::Garbage => "too many malformed messages",
+            CloseReason::UpdateRefused => "update refused",
+            CloseReason::BadName => "invalid document name",
+            CloseReason::StorageFailed => "storage unavailable",
+            CloseReason::Protocol(_) => "websocket protocol error",
+            CloseReason::Client => "",
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The y-websocket dialect (WIRE §1): one protocol message per frame (g1), the document named by the URL.
+
+use bytes::Bytes;
+
+use super::lib0::{Reader, var_uint_len, write_var_uint};
+use super::message::{ClientMessage, ServerMessage};
+use super::{WireError, awareness, state_vector, update};
+
+const SYNC: u64 = 0;
+const AWARENESS: u64 = 1;
+const AUTH: u64 = 2;
+const QUERY_AWARENESS: u64 = 3;
+/// y-sweet's "sync status", also understood from y-websocket clients (contract 2.2).
+const ACK: u64 = 102;
+
+const SYNC_STEP_1: u64 = 0;
+const SYNC_STEP_2: u64 = 1;
+const SYNC_UPDATE: u64 = 2;
+
+/// A message that no client acts on but every client counts as a sign of life (WIRE g4): awareness of nobody.
+pub const KEEPALIVE: &[u8] = &[1, 1, 0];
+
+/// Parses one binary frame and validates what it carries.
+///
+/// `Ok(None)` means a message that is understood and needs no action. Trailing bytes after `QueryAwareness` are ignored,
+/// since y-sweet's client sends some (WIRE §1).
+///
+/// # Errors
+/// Any [`WireError`]; the frame must be dropped whole.
+pub fn parse(frame: &[u8]) -> Result<Option<ClientMessage<'_>>, WireError> {
+    let mut reader = Reader::new(frame);
+    let message = match reader.var_uint()? {
+        SYNC => {
+            let step = reader.var_uint()?;
+            let payload = reader.var_bytes()?;
+            match step {
+                SYNC_STEP_1 => {
+                    state_vector::validate(payload)?;
+                    ClientMessage::SyncStep1(payload)
+                }
+                SYNC_STEP_2 => {
+                    update::validate(payload)?;
+                    ClientMessage::SyncStep2(payload)
+                }
+                SYNC_UPDATE => {
+                    update::validate(payload)?;
+                    ClientMessage::Update(payload)
+                }
+                tag => return Err(WireError::UnknownTag { what: "sync message", tag }),
+            }
+        }
+        AWARENESS => {
+            let payload = reader.var_bytes()?;
+            awareness::validate(payload)?;
+            ClientMessage::Awareness(payload)
+        }
+        // PermissionDenied is for clients; from one it says nothing.
+        AUTH => return Ok(None),
+        QUERY_AWARENESS => return Ok(Some(ClientMessage::QueryAwareness)),
+        ACK => ClientMessage::AckRequest(reader.var_bytes()?),
+        tag => return Err(WireError::UnknownTag { what: "message type", tag }),
+    };
+    reader.end()?;
+    Ok(Some(message))
+}
+
+/// The bytes that go before the payload of `message`, and the payload; together they are one protocol message.
+pub fn encode_parts(message: &ServerMessage) -> (Vec<u8>, &Bytes) {
+    let (tags, payload): (&[u8], &Bytes) = match message {
+        ServerMessage::SyncStep1(sv) => (&[SYNC as u8, SYNC_STEP_1 as u8], sv),
+        ServerMessage::SyncStep2(update) => (&[SYNC as u8, SYNC_STEP_2 as u8], update),
+        ServerMessage::Update(update) => (&[SYNC as u8, SYNC_UPDATE as u8], update),
+        ServerMessage::Awareness(entries) => (&[AWARENESS as u8], entries),
+        ServerMessage::Ack(bytes) => (&[ACK as u8], bytes),
+        ServerMessage::PermissionDenied(reason) => (&[AUTH as u8, 0], reason),
+    };
+    let mut head = Vec::with_capacity(tags.len() + var_uint_len(payload.len() as u64));
+    head.extend_from_slice(tags);
+    write_var_uint(&mut head, payload.len() as u64);
+    (head, payload)
+}
+
+/// One whole protocol message, for tests and for messages that are sent once.
+pub fn encode(message: &ServerMessage) -> Vec<u8> {
+    let (mut bytes, payload) = encode_parts(message);
+    bytes.extend_from_slice(payload);
+    bytes
+}
