@@ -1,1 +1,673 @@
-//! (being built)
+//! One document's state machine: events in, effects out. Pure: no clock, no disk, no socket, no chance.
+//!
+//! The path of an edit (DESIGN §5): it arrives **validated** by `wire`; the [`gate`] sorts out what is new and ready;
+//! [`live`] integrates it into yrs; only then does the replica own up to it: one log record, one frame, acks that wait
+//! for the record. What misses something is parked, in the log as well, and its sender is asked for the rest.
+//!
+//! A turn is everything that was waiting: its edits become one record and one frame, its presence one message.
+
+pub mod awareness;
+pub mod compaction;
+pub mod content;
+pub mod delete_set;
+pub mod effects;
+pub mod event;
+pub mod gate;
+pub mod live;
+pub mod nesting;
+pub mod parked;
+pub mod peers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+pub use self::effects::{Broken, Effects, Offered, Weight};
+pub use self::event::Event;
+
+use self::awareness::Awareness;
+use self::delete_set::DeleteSet;
+use self::gate::{Carries, Gated, gate};
+use self::live::{IntegrateError, Live};
+use self::nesting::Nesting;
+use self::parked::{Parking, ParkingLot};
+use self::peers::Peer;
+use crate::ids::{ClientId, Clock, PeerId, Seq};
+use crate::wire::close::CloseReason;
+use crate::wire::message::{ClientMessage, ServerMessage};
+use crate::wire::state_vector::{self, StateVector};
+use crate::wire::update::{self, Builder};
+
+/// This node's live copy of a document.
+///
+/// Methods come in three kinds: [`Replica::load`] makes one, [`Replica::handle`] changes it, all others only look.
+pub struct Replica {
+    content: Content,
+    awareness: Awareness,
+    peers: BTreeMap<PeerId, Peer>,
+    last_seq: Seq,
+    durable: Seq,
+    read_only: bool,
+    /// Number of the current turn.
+    turn: u64,
+    /// Peers that wait for acks.
+    waiting: BTreeSet<PeerId>,
+    /// Answers of the current state, so that equal questions are answered once.
+    answers: Answers,
+}
+
+/// What the document holds, as far as its log tells.
+#[derive(Default)]
+struct Content {
+    clocks: StateVector,
+    deleted: DeleteSet,
+    nesting: Nesting,
+    parked: ParkingLot,
+    live: Option<Live>,
+    /// Rises whenever content was added.
+    version: u64,
+}
+
+#[derive(Default)]
+struct Answers {
+    version: u64,
+    clocks: Option<(Arc<StateVector>, Bytes)>,
+    /// By the question's bytes. Cleared when the state changes; a storm of reconnects asks the same few.
+    diffs: Vec<(Vec<u8>, Bytes)>,
+}
+
+/// Equal questions remembered per state of the document.
+const ANSWERS_MAX: usize = 8;
+
+/// A stored update that the replica cannot take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// Its bytes are not a valid update.
+    #[error("stored update {at} of {bytes} bytes is malformed: {error}")]
+    Malformed {
+        /// Its place in the order of loading.
+        at: usize,
+        /// Its size.
+        bytes: usize,
+        /// What is wrong with it.
+        error: crate::wire::WireError,
+    },
+    /// Shared types nest too deeply in it.
+    #[error("stored update {0} nests shared types too deeply")]
+    TooDeep(usize),
+    /// yrs could not take it.
+    #[error("stored updates cannot be integrated: {0}")]
+    Integrate(#[from] IntegrateError),
+}
+
+/// Sizes and counts of a document, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Census {
+    /// Per client, how many ticks are known.
+    pub clocks: StateVector,
+    /// Ticks that are deleted.
+    pub deleted_ticks: u64,
+    /// Updates that wait for a missing one.
+    pub parked_updates: usize,
+    /// Their bytes.
+    pub parked_bytes: usize,
+    /// Peers.
+    pub peers: usize,
+    /// Clients present.
+    pub present: usize,
+}
+
+/// What one turn has gathered before it is integrated.
+#[derive(Default)]
+struct Turn<'a> {
+    /// The only update so far, if it can be used as it is.
+    one: Option<(&'a [u8], Gated<'a>)>,
+    many: Builder,
+    senders: Vec<PeerId>,
+    parked: Vec<Bytes>,
+    subdocument: bool,
+    /// Ticks that became known, whose arrival may let parked updates go on.
+    advanced: Vec<(ClientId, Clock)>,
+    /// Something in it did not come from one of the senders.
+    freed: bool,
+    asks: Vec<(PeerId, &'a [u8])>,
+    acks: Vec<(PeerId, Bytes)>,
+    returned: Vec<PeerId>,
+    offered: Vec<(u64, Offered)>,
+}
+
+/// Why an offered update was not taken.
+enum Refusal {
+    Malformed,
+    TooDeep,
+    NoRoom,
+}
+
+impl Replica {
+    /// A replica of stored updates, which are gated again, so that what still waits is parked again. `last_seq` is the
+    /// position of the last of them; all of them count as durable.
+    pub fn load<'a>(updates: impl IntoIterator<Item = &'a [u8]>, last_seq: Seq) -> Result<Self, LoadError> {
+        let content = Content::load(updates)?;
+        Ok(Self {
+            content,
+            awareness: Awareness::default(),
+            peers: BTreeMap::new(),
+            last_seq,
+            durable: last_seq,
+            read_only: false,
+            turn: 0,
+            waiting: BTreeSet::new(),
+            answers: Answers::default(),
+        })
+    }
+
+    /// An empty replica.
+    pub fn new() -> Self {
+        Self::load([], Seq::ZERO).unwrap_or_else(|_| unreachable!("there is nothing to load"))
+    }
+
+    /// Handles one turn: all events that were waiting, in order. `now` is the time of the turn.
+    pub fn handle(&mut self, events: &[Event<'_>], now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        let mut turn = Turn::default();
+        self.turn += 1;
+        // What a peer has received can only be what was sent before this turn.
+        let before = events.iter().any(|event| matches!(event, Event::Flushed(_))).then(|| self.clocks().0);
+        for event in events {
+            match *event {
+                Event::Joined(peer) => self.join(peer, &mut effects),
+                Event::Left(peer) => {
+                    self.peers.remove(&peer);
+                    self.waiting.remove(&peer);
+                    self.awareness.leave(peer, now);
+                }
+                Event::Message(peer, message) => self.hear(peer, message, now, &mut turn, &mut effects),
+                Event::FellBehind(peer) => {
+                    if let Some(peer) = self.peers.get_mut(&peer) {
+                        peer.behind = true;
+                    }
+                }
+                Event::CaughtUp(peer) => turn.returned.push(peer),
+                Event::Flushed(peer) => {
+                    if let Some(peer) = self.peers.get_mut(&peer)
+                        && let Some(before) = &before
+                        && peer.follows_since.is_some_and(|since| since < self.turn)
+                        && !peer.behind
+                    {
+                        peer.base = before.clone();
+                    }
+                }
+                Event::Durable(seq) => self.release_acks(seq, &mut effects),
+                Event::StorageFailed => self.read_only = true,
+                Event::Offered(number, update) => {
+                    let offered = self.take_offered(update, &mut turn);
+                    turn.offered.push((number, offered));
+                }
+                Event::Timer => {}
+            }
+        }
+        if let Err(broken) = self.finish(turn, &mut effects) {
+            return Effects { broken: Some(broken), ..Effects::default() };
+        }
+        let wake_at = self.awareness.expire(now);
+        effects.presence = self.awareness.take_changes();
+        effects.wake_at = wake_at;
+        effects
+    }
+
+    fn join(&mut self, id: PeerId, effects: &mut Effects) {
+        let (_, state_vector) = self.clocks();
+        effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+        if let Some(everyone) = self.awareness.everyone() {
+            effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
+        }
+        self.peers.insert(id, Peer::default());
+    }
+
+    fn hear<'a>(
+        &mut self,
+        id: PeerId,
+        message: ClientMessage<'a>,
+        now: Instant,
+        turn: &mut Turn<'a>,
+        effects: &mut Effects,
+    ) {
+        if !self.peers.contains_key(&id) {
+            return;
+        }
+        match message {
+            ClientMessage::SyncStep1(state_vector) => turn.asks.push((id, state_vector)),
+            ClientMessage::SyncStep2(update) | ClientMessage::Update(update) => {
+                self.hear_update(id, update, turn, effects);
+            }
+            ClientMessage::Awareness(entries) => {
+                if let Some(tombstones) = self.awareness.apply(id, entries, now) {
+                    effects.send.push((id, ServerMessage::Awareness(tombstones), Weight::Control));
+                }
+            }
+            ClientMessage::QueryAwareness => {
+                if let Some(everyone) = self.awareness.everyone() {
+                    effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
+                }
+            }
+            ClientMessage::AckRequest(bytes) => turn.acks.push((id, Bytes::copy_from_slice(bytes))),
+        }
+    }
+
+    fn hear_update<'a>(&mut self, id: PeerId, update: &'a [u8], turn: &mut Turn<'a>, effects: &mut Effects) {
+        if self.read_only {
+            // A no-op is no write: a reader's SyncStep2 with nothing new is none of our business.
+            let nothing_new =
+                gate(update, &self.content.clocks, &self.content.deleted).is_ok_and(|gated| gated.adds_nothing());
+            if !nothing_new {
+                self.refuse(id, CloseReason::StorageFailed, effects);
+            }
+            return;
+        }
+        let parked_before = turn.parked.len();
+        let taken = self.content.take(update, turn);
+        let version = self.content.version;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        match taken {
+            Ok(true) => {
+                if turn.senders.last() != Some(&id) {
+                    turn.senders.push(id);
+                }
+                if turn.parked.len() > parked_before && peer.asked_at != Some(version) {
+                    peer.asked_at = Some(version);
+                    let (_, state_vector) = self.clocks();
+                    effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+                }
+            }
+            Ok(false) => {}
+            Err(Refusal::NoRoom) if !peer.over_parked => {
+                peer.over_parked = true;
+                peer.refused = true;
+                let (_, state_vector) = self.clocks();
+                effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+            }
+            Err(Refusal::NoRoom | Refusal::TooDeep | Refusal::Malformed) => {
+                self.refuse(id, CloseReason::UpdateRefused, effects);
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: PeerId, reason: CloseReason, effects: &mut Effects) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.refused = true;
+        }
+        effects.close.push((id, reason));
+    }
+
+    fn take_offered<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>) -> Offered {
+        let mut offered = Offered { seq: Seq::ZERO, accepted_bytes: 0, parked_bytes: 0, refused: None };
+        if self.read_only {
+            offered.refused = Some("storage failed, writes are refused");
+            return offered;
+        }
+        let parked_before = turn.parked.len();
+        match self.content.take(update, turn) {
+            Ok(anything) => {
+                offered.parked_bytes = turn.parked[parked_before..].iter().map(Bytes::len).sum();
+                let all_parked = offered.parked_bytes >= update.len();
+                offered.accepted_bytes = if anything && !all_parked { update.len() - offered.parked_bytes } else { 0 };
+            }
+            Err(Refusal::Malformed) => offered.refused = Some("it is malformed"),
+            Err(Refusal::TooDeep) => offered.refused = Some("it nests shared types too deeply"),
+            Err(Refusal::NoRoom) => offered.refused = Some("too many updates wait for a missing one"),
+        }
+        offered
+    }
+
+    /// Integrates what the turn has gathered and says what follows from it.
+    fn finish(&mut self, mut turn: Turn<'_>, effects: &mut Effects) -> Result<(), Broken> {
+        self.content.take_unparked(&mut turn);
+        let only_sender = match turn.senders[..] {
+            [sender] if !turn.freed && turn.offered.is_empty() => Some(sender),
+            _ => None,
+        };
+        if let Some(update) = turn.merged() {
+            self.content.integrate(&update, turn.subdocument).map_err(|error| Broken {
+                error,
+                senders: std::mem::take(&mut turn.senders),
+                update: update.clone(),
+            })?;
+            self.last_seq = self.last_seq.next();
+            effects.append.push((self.last_seq, update.clone()));
+            effects.broadcast = Some((update, only_sender));
+        }
+        for parked in turn.parked {
+            self.last_seq = self.last_seq.next();
+            effects.append.push((self.last_seq, parked));
+        }
+        for (number, mut offered) in turn.offered {
+            offered.seq = self.last_seq;
+            effects.offered.push((number, offered));
+        }
+        for (id, question) in turn.asks {
+            self.answer(id, question, effects).map_err(broken_while_reading)?;
+        }
+        for id in turn.returned {
+            self.catch_up(id, effects).map_err(broken_while_reading)?;
+        }
+        for (id, bytes) in turn.acks {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.acks.push_back((self.last_seq, bytes));
+                self.waiting.insert(id);
+            }
+        }
+        self.release_acks(self.durable, effects);
+        Ok(())
+    }
+
+    /// Answers a SyncStep1 with exactly one SyncStep2 (WIRE g2, g3).
+    fn answer(&mut self, id: PeerId, question: &[u8], effects: &mut Effects) -> Result<(), IntegrateError> {
+        if !self.peers.contains_key(&id) {
+            return Ok(());
+        }
+        let diff = self.diff(question)?;
+        let clocks = self.clocks().0;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.follow(self.turn, clocks);
+        }
+        effects.send.push((id, ServerMessage::SyncStep2(diff), Weight::Answer));
+        Ok(())
+    }
+
+    /// A slow peer has drained: one diff from what it is known to have replaces all it did not get.
+    fn catch_up(&mut self, id: PeerId, effects: &mut Effects) -> Result<(), IntegrateError> {
+        let Some(peer) = self.peers.get(&id) else { return Ok(()) };
+        if !peer.behind {
+            return Ok(());
+        }
+        let base = state_vector::encode(&peer.base);
+        let diff = self.diff(&base)?;
+        let clocks = self.clocks().0;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.follow(self.turn, clocks);
+        }
+        effects.send.push((id, ServerMessage::Update(diff), Weight::Answer));
+        if let Some(everyone) = self.awareness.everyone() {
+            effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
+        }
+        Ok(())
+    }
+
+    fn release_acks(&mut self, durable: Seq, effects: &mut Effects) {
+        self.durable = self.durable.max(durable);
+        let (peers, durable) = (&mut self.peers, self.durable);
+        self.waiting.retain(|&id| {
+            let Some(peer) = peers.get_mut(&id) else { return false };
+            for bytes in peer.release_acks(durable) {
+                effects.send.push((id, ServerMessage::Ack(bytes), Weight::Control));
+            }
+            !peer.acks.is_empty()
+        });
+    }
+
+    /// Who gets the broadcast of the turn just handled, in the order of their ids: those who follow the document since
+    /// an earlier turn (an answer of this turn contains it) and are not behind.
+    pub fn audience(&self) -> impl Iterator<Item = PeerId> + '_ {
+        let follows = |peer: &Peer| !peer.behind && peer.follows_since.is_some_and(|since| since < self.turn);
+        self.peers.iter().filter(move |(_, peer)| follows(peer)).map(|(id, _)| *id)
+    }
+
+    /// Whether some peer waits for the journal, so that it is worth being told of its progress.
+    pub fn awaits_durability(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The diff that answers `question`, a validated state vector.
+    pub fn diff(&mut self, question: &[u8]) -> Result<Bytes, IntegrateError> {
+        self.renew_answers();
+        if let Some((_, diff)) = self.answers.diffs.iter().find(|(asked, _)| asked == question) {
+            return Ok(diff.clone());
+        }
+        let known = state_vector::decode(question).unwrap_or_default();
+        let diff = Bytes::from(self.content.live().diff(&known)?);
+        if self.answers.diffs.len() == ANSWERS_MAX {
+            self.answers.diffs.remove(0);
+        }
+        self.answers.diffs.push((question.to_vec(), diff.clone()));
+        Ok(diff)
+    }
+
+    /// The state vector, and its bytes.
+    pub fn clocks(&mut self) -> (Arc<StateVector>, Bytes) {
+        self.renew_answers();
+        let clocks = &self.content.clocks;
+        let new = || (Arc::new(clocks.clone()), Bytes::from(state_vector::encode(clocks)));
+        self.answers.clocks.get_or_insert_with(new).clone()
+    }
+
+    fn renew_answers(&mut self) {
+        if self.answers.version != self.content.version {
+            self.answers = Answers { version: self.content.version, ..Answers::default() };
+        }
+    }
+
+    /// Position of the last record.
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    /// Sizes and counts.
+    pub fn census(&self) -> Census {
+        Census {
+            clocks: self.content.clocks.clone(),
+            deleted_ticks: self.content.deleted.ticks(),
+            parked_updates: self.content.parked.len(),
+            parked_bytes: self.content.parked.bytes(),
+            peers: self.peers.len(),
+            present: self.awareness.present(),
+        }
+    }
+
+    /// The whole state as one update, without what still waits.
+    pub fn state(&mut self) -> Result<Bytes, IntegrateError> {
+        self.diff(&[0])
+    }
+
+    /// The shared types, for people and other programs.
+    pub fn content(&mut self) -> Result<content::Content, IntegrateError> {
+        let state = self.state()?;
+        content::Content::read(self.content.live(), &state)
+    }
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn broken_while_reading(error: IntegrateError) -> Broken {
+    Broken { error, senders: Vec::new(), update: Bytes::new() }
+}
+
+impl Content {
+    fn load<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
+        let mut content = Content::default();
+        let mut ready = Vec::new();
+        for (at, bytes) in updates.into_iter().enumerate() {
+            let malformed = |error| LoadError::Malformed { at, bytes: bytes.len(), error };
+            update::validate(bytes).map_err(malformed)?;
+            let mut turn = Turn::default();
+            content.take_logged(bytes, &mut turn).map_err(|refusal| match refusal {
+                Refusal::TooDeep => LoadError::TooDeep(at),
+                Refusal::Malformed | Refusal::NoRoom => malformed(crate::wire::WireError::Malformed("not walkable")),
+            })?;
+            content.take_unparked(&mut turn);
+            if turn.subdocument {
+                content.integrate_all(&mut ready)?;
+                content.keep_deleted()?;
+            }
+            ready.extend(turn.merged());
+            if ready.len() >= crate::limits::INTEGRATE_UPDATES_MAX {
+                content.integrate_all(&mut ready)?;
+            }
+        }
+        content.integrate_all(&mut ready)?;
+        Ok(content)
+    }
+
+    fn integrate_all(&mut self, ready: &mut Vec<Bytes>) -> Result<(), IntegrateError> {
+        self.live().integrate(ready.iter().map(|update| &update[..]))?;
+        ready.clear();
+        Ok(())
+    }
+
+    fn integrate(&mut self, update: &[u8], subdocument: bool) -> Result<(), IntegrateError> {
+        if subdocument {
+            self.keep_deleted()?;
+        }
+        self.live().integrate([update])?;
+        self.version += 1;
+        Ok(())
+    }
+
+    fn live(&mut self) -> &mut Live {
+        self.live.get_or_insert_with(|| Live::new(false))
+    }
+
+    /// A document that contains a sub-document is never garbage-collected by yrs again (DEPENDENCIES, safe use 3).
+    fn keep_deleted(&mut self) -> Result<(), IntegrateError> {
+        if self.live().keeps_deleted() {
+            return Ok(());
+        }
+        let state = self.live().state()?;
+        let mut live = Live::new(true);
+        live.integrate([&state[..]])?;
+        self.live = Some(live);
+        Ok(())
+    }
+
+    /// Gates an update from outside into the turn. `Ok(false)`: it adds nothing.
+    fn take<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>) -> Result<bool, Refusal> {
+        self.take_with(update, turn, false)
+    }
+
+    /// The same for an update that is in the log already: it must fit.
+    fn take_logged<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>) -> Result<bool, Refusal> {
+        self.take_with(update, turn, true)
+    }
+
+    fn take_with<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>, logged: bool) -> Result<bool, Refusal> {
+        let mut gated = gate(update, &self.clocks, &self.deleted).map_err(|_| Refusal::Malformed)?;
+        if gated.adds_nothing() {
+            return Ok(false);
+        }
+        // Depth first: it is the only thing that can refuse what is ready.
+        if gated.traits.iter().try_for_each(|(client, item)| self.nesting.add(*client, item)).is_err() {
+            for run in &gated.runs {
+                self.nesting.forget(run.client, run.from);
+            }
+            return Err(Refusal::TooDeep);
+        }
+        let mut anything = !gated.is_empty();
+        let mut refusal = None;
+        if let Some(parked) = gated.parked.take() {
+            match self.parked.park(parked, logged) {
+                Parking::Parked(bytes) => {
+                    anything = true;
+                    turn.parked.push(bytes);
+                }
+                Parking::Known => {}
+                Parking::Full => refusal = Some(Refusal::NoRoom),
+            }
+        }
+        self.accept(&gated, turn);
+        turn.add(update, gated);
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(anything),
+        }
+    }
+
+    /// From here on the gate knows what is in `gated`.
+    fn accept(&mut self, gated: &Gated<'_>, turn: &mut Turn<'_>) {
+        for run in &gated.runs {
+            self.clocks.insert(run.client, run.to);
+            turn.advanced.push((run.client, run.to));
+        }
+        for (client, item) in &gated.traits {
+            if item.carries == Carries::Deleted {
+                self.deleted.insert(*client, item.from, item.to);
+            }
+        }
+        for &(client, from, to) in &gated.deletes {
+            self.deleted.insert(client, from, to);
+        }
+    }
+
+    /// Lets parked updates go on that waited for what the turn has brought, and so on until none can.
+    fn take_unparked(&mut self, turn: &mut Turn<'_>) {
+        if self.parked.is_empty() {
+            turn.advanced.clear();
+            return;
+        }
+        while let Some((client, known)) = turn.advanced.pop() {
+            for update in self.parked.take_ready(client, known) {
+                // It was valid when it was parked, and it can only have become smaller since.
+                let mut freed = Turn::default();
+                if self.take_with(&update, &mut freed, true).is_ok() {
+                    turn.advanced.append(&mut freed.advanced);
+                    turn.absorb(freed);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Turn<'a> {
+    fn add(&mut self, update: &'a [u8], gated: Gated<'a>) {
+        if gated.is_empty() {
+            return;
+        }
+        self.subdocument |= gated.has_subdocument;
+        if gated.whole && self.one.is_none() && self.many.is_empty() {
+            self.one = Some((update, gated));
+            return;
+        }
+        self.spill();
+        add_to(&mut self.many, &gated);
+    }
+
+    /// Moves the only update in with the others.
+    fn spill(&mut self) {
+        if let Some((_, gated)) = self.one.take() {
+            add_to(&mut self.many, &gated);
+        }
+    }
+
+    /// Takes over the content of a turn that lived shorter. What it parked again is in the log already.
+    fn absorb(&mut self, other: Turn<'_>) {
+        self.freed = true;
+        self.spill();
+        self.subdocument |= other.subdocument;
+        if let Some((_, gated)) = &other.one {
+            add_to(&mut self.many, gated);
+        }
+        self.many.append(other.many);
+    }
+
+    /// The turn's content as one update; `None` when there is none.
+    fn merged(&mut self) -> Option<Bytes> {
+        if let Some((update, _)) = self.one.take() {
+            return Some(Bytes::copy_from_slice(update));
+        }
+        let many = std::mem::take(&mut self.many);
+        (!many.is_empty()).then(|| many.finish().into())
+    }
+}
+
+fn add_to(builder: &mut Builder, gated: &Gated<'_>) {
+    for run in &gated.runs {
+        builder.structs(run.client, run.from, run.structs, &[&run.head, run.rest]);
+    }
+    for &(client, from, to) in &gated.deletes {
+        builder.delete(client, from, to);
+    }
+}

@@ -1,4 +1,6 @@
 //! (being written)
 use super::WireError;
 /// being written
-pub fn validate(_bytes: &[u8]) -> Result<(), WireError> { unimplemented!() }
+pub fn validate(_bytes: &[u8]) -> Result<(), WireError> {
+    unimplemented!()
+}

@@ -241,7 +241,10 @@ mod tests {
 
     #[test]
     fn integers_beyond_53_bits_are_refused() {
-        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f]).var_uint(), Err(WireError::IntegerTooLarge));
+        assert_eq!(
+            Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f]).var_uint(),
+            Err(WireError::IntegerTooLarge)
+        );
         assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]).var_uint(), Ok(SAFE_INTEGER_MAX));
         assert_eq!(Reader::new(&[0x80; 20]).var_uint(), Err(WireError::IntegerTooLarge));
     }

@@ -1,4 +1,532 @@
-//! (being written)
+//! Updates in Yjs's v1 encoding, read as they lie in memory.
+//!
+//! [`validate`] is the door: one pass, no recursion, nothing allocated by a claim (HARDENING §2). What has passed it can
+//! be walked with [`Walker`], sliced by clock with [`write_sliced`], and put together again with [`Builder`]. yrs sees
+//! nothing that has not passed (DEPENDENCIES, safe use 1).
+//!
+//! Layout: `varUint sections · sections × (varUint structs · varUint client · varUint clock · structs) · delete set`,
+//! where the delete set is `varUint clients · clients × (varUint client · varUint ranges · ranges × (clock · len))`.
+//! Inside a section, structs follow each other without a hole; a hole is a struct of its own ([`Kind::Skip`]).
+
+use std::collections::BTreeSet;
+
 use super::WireError;
-/// being written
-pub fn validate(_bytes: &[u8]) -> Result<(), WireError> { unimplemented!() }
+use super::lib0::{Reader, write_var_uint};
+use super::state_vector::{read_client, read_clock};
+use crate::ids::{ClientId, Clock};
+use crate::limits::{CLOCK_MAX, KEY_BYTES_MAX, UPDATE_STRUCTS_MAX};
+
+/// The update that changes nothing.
+pub const EMPTY: &[u8] = &[0, 0];
+
+const HAS_ORIGIN: u8 = 0x80;
+const HAS_RIGHT_ORIGIN: u8 = 0x40;
+const HAS_PARENT_SUB: u8 = 0x20;
+const REF_BITS: u8 = 0x1f;
+
+/// One clock tick of one client: the identity of a character, an element, a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id {
+    /// Who wrote it.
+    pub client: ClientId,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+/// Where an item hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent<'a> {
+    /// In the root type of this name.
+    Root(&'a str),
+    /// In the shared type that this item carries.
+    Item(Id),
+    /// Where its origin (or right origin) hangs; the bytes don't say.
+    Implied,
+}
+
+/// What a struct is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// Deleted and forgotten.
+    Gc,
+    /// A hole: the sender does not have these ticks either.
+    Skip,
+    /// Deleted, but its place is kept.
+    Deleted,
+    /// A byte array.
+    Binary,
+    /// Text, one tick per UTF-16 unit.
+    String(&'a str),
+    /// An embedded JSON object in a text.
+    Embed,
+    /// A formatting mark in a text.
+    Format,
+    /// A shared type, by Yjs's type number.
+    Type(u8),
+    /// JSON-like values, one tick each.
+    Any,
+    /// A sub-document.
+    Doc,
+}
+
+/// One struct, as it lies in the update.
+#[derive(Debug, Clone, Copy)]
+pub struct Struct<'a> {
+    /// First clock tick.
+    pub clock: Clock,
+    /// Clock ticks, at least 1.
+    pub len: Clock,
+    /// What it is.
+    pub kind: Kind<'a>,
+    /// The item it was written after.
+    pub origin: Option<Id>,
+    /// The item it was written before.
+    pub right_origin: Option<Id>,
+    /// Where it hangs.
+    pub parent: Parent<'a>,
+    /// The key in a map or attribute list.
+    pub parent_sub: Option<&'a str>,
+    /// Offset of its first byte in the update.
+    pub from: usize,
+    /// Offset of its content in the update (behind the info byte, origins and parent).
+    content: usize,
+    /// Offset behind its last byte.
+    pub to: usize,
+}
+
+impl Struct<'_> {
+    /// First clock tick after it.
+    pub fn end(&self) -> Clock {
+        self.clock + self.len
+    }
+
+    /// What must be there before this struct can be integrated: neighbours and parent.
+    pub fn dependencies(&self) -> impl Iterator<Item = Id> {
+        let parent = match self.parent {
+            Parent::Item(id) => Some(id),
+            Parent::Root(_) | Parent::Implied => None,
+        };
+        [self.origin, self.right_origin, parent].into_iter().flatten()
+    }
+}
+
+/// The structs of one client, as announced by the update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section {
+    /// The client that wrote them.
+    pub client: ClientId,
+    /// First clock tick.
+    pub clock: Clock,
+    /// How many structs follow.
+    pub structs: u64,
+}
+
+/// Walks through an update from front to back. Never panics, whatever the bytes; call in the order the layout says.
+#[derive(Debug, Clone)]
+pub struct Walker<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> Walker<'a> {
+    /// Reads the number of sections.
+    pub fn new(update: &'a [u8]) -> Result<(Self, u64), WireError> {
+        let mut reader = Reader::new(update);
+        let sections = reader.var_count(3)?;
+        Ok((Self { reader }, sections))
+    }
+
+    /// A walker at a struct that another walker has passed.
+    pub fn at(update: &'a [u8], offset: usize) -> Result<Self, WireError> {
+        let mut reader = Reader::new(update);
+        reader.take(offset)?;
+        Ok(Self { reader })
+    }
+
+    /// Offset of the next byte.
+    pub fn position(&self) -> usize {
+        self.reader.position()
+    }
+
+    /// The head of the next section.
+    pub fn section(&mut self) -> Result<Section, WireError> {
+        let structs = self.reader.var_count(2)?;
+        let client = read_client(&mut self.reader)?;
+        let clock = read_clock(&mut self.reader)?;
+        Ok(Section { client, clock, structs })
+    }
+
+    /// The next struct of `client`, which starts at `clock`.
+    ///
+    /// Checks what a single struct can be checked for: known numbers, UTF-8, bounds, depth, JSON, and that it names
+    /// nothing of its own client at or after itself.
+    #[inline]
+    pub fn next(&mut self, client: ClientId, clock: Clock) -> Result<Struct<'a>, WireError> {
+        let reader = &mut self.reader;
+        let from = reader.position();
+        let info = reader.u8()?;
+        let mut item = Struct {
+            clock,
+            len: 1,
+            kind: Kind::Gc,
+            origin: None,
+            right_origin: None,
+            parent: Parent::Implied,
+            parent_sub: None,
+            from,
+            content: from + 1,
+            to: from,
+        };
+        match info {
+            0 | 10 => {
+                item.kind = if info == 0 { Kind::Gc } else { Kind::Skip };
+                item.len = read_clock(reader)?;
+            }
+            _ => {
+                if info & HAS_ORIGIN != 0 {
+                    item.origin = Some(read_id(reader)?);
+                }
+                if info & HAS_RIGHT_ORIGIN != 0 {
+                    item.right_origin = Some(read_id(reader)?);
+                }
+                if info & (HAS_ORIGIN | HAS_RIGHT_ORIGIN) == 0 {
+                    item.parent = match reader.var_uint()? {
+                        1 => Parent::Root(read_key(reader)?),
+                        0 => Parent::Item(read_id(reader)?),
+                        tag => return Err(WireError::UnknownTag { what: "parent flag", tag }),
+                    };
+                    if info & HAS_PARENT_SUB != 0 {
+                        item.parent_sub = Some(read_key(reader)?);
+                    }
+                }
+                item.content = reader.position();
+                (item.kind, item.len) = read_content(reader, info & REF_BITS)?;
+                if item.dependencies().any(|id| id.client == client && id.clock >= clock) {
+                    return Err(WireError::Malformed("a struct refers to itself or to a later one of its client"));
+                }
+            }
+        }
+        if item.len == 0 {
+            return Err(WireError::Malformed("a struct has no length"));
+        }
+        if u64::from(clock) + u64::from(item.len) >= CLOCK_MAX {
+            let size = u64::from(clock) + u64::from(item.len);
+            return Err(WireError::TooLarge { what: "clock", size, max: CLOCK_MAX - 1 });
+        }
+        item.to = reader.position();
+        Ok(item)
+    }
+
+    /// Behind the last section: reads the delete set, giving each range, to the last byte of the update.
+    pub fn delete_set(&mut self, range: impl FnMut(ClientId, Clock, Clock)) -> Result<(), WireError> {
+        self.delete_set_watched(&mut Descending::default(), range)
+    }
+
+    fn delete_set_watched(
+        &mut self,
+        clients: &mut Descending,
+        mut range: impl FnMut(ClientId, Clock, Clock),
+    ) -> Result<(), WireError> {
+        let reader = &mut self.reader;
+        for _ in 0..reader.var_count(2)? {
+            let client = read_client(reader)?;
+            clients.watch(client);
+            for _ in 0..reader.var_count(2)? {
+                let clock = read_clock(reader)?;
+                let len = read_clock(reader)?;
+                if len == 0 {
+                    return Err(WireError::Malformed("a delete range is empty"));
+                }
+                let end = u64::from(clock) + u64::from(len);
+                if end >= CLOCK_MAX {
+                    return Err(WireError::TooLarge { what: "clock", size: end, max: CLOCK_MAX - 1 });
+                }
+                range(client, clock, end as Clock);
+            }
+        }
+        reader.end()
+    }
+}
+
+/// Watches that clients come from the largest to the smallest, as Yjs writes them; then none can appear twice, and
+/// checking that needs no memory.
+#[derive(Default)]
+struct Descending {
+    last: Option<ClientId>,
+    broken: bool,
+}
+
+impl Descending {
+    fn watch(&mut self, client: ClientId) {
+        self.broken |= self.last.is_some_and(|last| last <= client);
+        self.last = Some(client);
+    }
+}
+
+/// For updates of other writers, whose order is not Yjs's: no client twice among the sections, nor among the deletes.
+fn check_clients_unique(update: &[u8]) -> Result<(), WireError> {
+    const TWICE: WireError = WireError::Malformed("a client appears twice");
+    let (mut walker, sections) = Walker::new(update)?;
+    let mut seen = BTreeSet::new();
+    for _ in 0..sections {
+        let section = walker.section()?;
+        if !seen.insert(section.client) {
+            return Err(TWICE);
+        }
+        let mut clock = section.clock;
+        for _ in 0..section.structs {
+            clock = walker.next(section.client, clock)?.end();
+        }
+    }
+    seen.clear();
+    let (mut last, mut twice) = (None, false);
+    walker.delete_set(|client, _, _| {
+        if last != Some(client) {
+            twice |= !seen.insert(client);
+            last = Some(client);
+        }
+    })?;
+    if twice { Err(TWICE) } else { Ok(()) }
+}
+
+/// Checks a whole update (DEPENDENCIES A3, HARDENING §2); what passes can be walked and given to yrs.
+///
+/// # Errors
+/// The first rule that is broken. The update must then be dropped whole.
+pub fn validate(update: &[u8]) -> Result<(), WireError> {
+    let (mut walker, sections) = Walker::new(update)?;
+    let (mut clients, mut deleting) = (Descending::default(), Descending::default());
+    let mut structs = 0u64;
+    for _ in 0..sections {
+        let section = walker.section()?;
+        clients.watch(section.client);
+        structs = structs.saturating_add(section.structs);
+        if structs > UPDATE_STRUCTS_MAX {
+            return Err(WireError::TooLarge { what: "structs in an update", size: structs, max: UPDATE_STRUCTS_MAX });
+        }
+        let mut clock = section.clock;
+        for _ in 0..section.structs {
+            clock = walker.next(section.client, clock)?.end();
+        }
+    }
+    walker.delete_set_watched(&mut deleting, |_, _, _| {})?;
+    if clients.broken || deleting.broken { check_clients_unique(update) } else { Ok(()) }
+}
+
+fn read_id(reader: &mut Reader<'_>) -> Result<Id, WireError> {
+    Ok(Id { client: read_client(reader)?, clock: read_clock(reader)? })
+}
+
+fn read_key<'a>(reader: &mut Reader<'a>) -> Result<&'a str, WireError> {
+    let key = reader.var_string()?;
+    if key.len() > KEY_BYTES_MAX {
+        return Err(WireError::TooLarge { what: "key", size: key.len() as u64, max: KEY_BYTES_MAX as u64 });
+    }
+    Ok(key)
+}
+
+/// JSON that yrs will parse with the same parser and the same depth limit.
+fn read_json(reader: &mut Reader<'_>) -> Result<(), WireError> {
+    let text = reader.var_string()?;
+    match text {
+        "true" | "false" | "null" => Ok(()),
+        _ => serde_json::from_str::<serde::de::IgnoredAny>(text).map(drop).map_err(|_| WireError::NotJson),
+    }
+}
+
+fn read_content<'a>(reader: &mut Reader<'a>, number: u8) -> Result<(Kind<'a>, Clock), WireError> {
+    let (kind, len) = match number {
+        1 => (Kind::Deleted, read_clock(reader)?),
+        2 => {
+            // yrs 0.28.1 reads one text too many here (DEPENDENCIES A2.4): nothing written by Yjs 13 has this content.
+            return Err(WireError::Malformed("content JSON of Yjs 12 is not supported"));
+        }
+        3 => {
+            reader.var_bytes()?;
+            (Kind::Binary, 1)
+        }
+        4 => {
+            let text = reader.var_string()?;
+            (Kind::String(text), utf16_len(text))
+        }
+        5 => {
+            read_json(reader)?;
+            (Kind::Embed, 1)
+        }
+        6 => {
+            read_key(reader)?;
+            read_json(reader)?;
+            (Kind::Format, 1)
+        }
+        7 => {
+            let number = reader.var_uint()?;
+            match number {
+                0 | 1 | 2 | 4 | 6 => {}
+                3 | 5 => {
+                    read_key(reader)?;
+                }
+                tag => return Err(WireError::UnknownTag { what: "shared type", tag }),
+            }
+            (Kind::Type(number as u8), 1)
+        }
+        8 => {
+            let values = reader.var_count(1)?;
+            for _ in 0..values {
+                reader.skip_any()?;
+            }
+            (Kind::Any, values.min(CLOCK_MAX) as Clock)
+        }
+        9 => {
+            reader.var_string()?;
+            reader.skip_any()?;
+            (Kind::Doc, 1)
+        }
+        tag => return Err(WireError::UnknownTag { what: "content", tag: u64::from(tag) }),
+    };
+    Ok((kind, len))
+}
+
+/// UTF-16 units of `text`, in which JavaScript counts.
+pub fn utf16_len(text: &str) -> Clock {
+    if text.is_ascii() { text.len() as Clock } else { text.chars().map(|c| c.len_utf16() as Clock).sum() }
+}
+
+/// Writes the part of `item` (of `client`, lying in `update`) that begins `skip` ticks after its start, 0 < skip < len.
+///
+/// As Yjs does it (`Item.write` with an offset): the tick before becomes the origin, so the parent is implied. A cut
+/// through a surrogate pair leaves U+FFFD, as there.
+pub fn write_sliced(out: &mut Vec<u8>, update: &[u8], client: ClientId, item: &Struct<'_>, skip: Clock) {
+    debug_assert!(0 < skip && skip < item.len);
+    let info = update.get(item.from).copied().unwrap_or_default();
+    let rest = item.len - skip;
+    if let Kind::Gc | Kind::Skip = item.kind {
+        out.push(info);
+        write_var_uint(out, u64::from(rest));
+        return;
+    }
+    out.push(info | HAS_ORIGIN);
+    write_id(out, Id { client, clock: item.clock + skip - 1 });
+    if let Some(right) = item.right_origin {
+        write_id(out, right);
+    }
+    match item.kind {
+        Kind::Deleted => write_var_uint(out, u64::from(rest)),
+        Kind::String(text) => {
+            let (tail, cut) = utf16_tail(text, skip);
+            let replacement = if cut { "\u{fffd}" } else { "" };
+            write_var_uint(out, (replacement.len() + tail.len()) as u64);
+            out.extend_from_slice(replacement.as_bytes());
+            out.extend_from_slice(tail.as_bytes());
+        }
+        Kind::Any => {
+            write_var_uint(out, u64::from(rest));
+            let mut reader = Reader::new(update.get(item.content..item.to).unwrap_or_default());
+            // These reads succeeded when the struct was walked.
+            let _ = reader.var_uint();
+            for _ in 0..skip {
+                let _ = reader.skip_any();
+            }
+            let at = item.content + reader.position();
+            out.extend_from_slice(update.get(at..item.to).unwrap_or_default());
+        }
+        // All others are one tick long and cannot be cut.
+        Kind::Gc | Kind::Skip | Kind::Binary | Kind::Embed | Kind::Format | Kind::Type(_) | Kind::Doc => {}
+    }
+}
+
+/// `text` from the UTF-16 unit `skip` on, and whether that cuts a surrogate pair (whose second half is left out).
+fn utf16_tail(text: &str, skip: Clock) -> (&str, bool) {
+    let mut units = 0;
+    for (at, c) in text.char_indices() {
+        if units >= skip {
+            return (&text[at..], units > skip);
+        }
+        units += c.len_utf16() as Clock;
+    }
+    ("", units > skip)
+}
+
+fn write_id(out: &mut Vec<u8>, id: Id) {
+    write_var_uint(out, id.client.0);
+    write_var_uint(out, u64::from(id.clock));
+}
+
+/// Puts an update together from runs of structs and delete ranges that were taken out of others.
+///
+/// Runs of one client must be added in the order of their clocks and without a hole; clients and delete ranges in any
+/// order. The result lists clients from the largest to the smallest, which Yjs's merging of updates relies on.
+#[derive(Debug, Default)]
+pub struct Builder {
+    sections: std::collections::BTreeMap<ClientId, Run>,
+    deletes: std::collections::BTreeMap<ClientId, Vec<(Clock, Clock)>>,
+}
+
+#[derive(Debug)]
+struct Run {
+    clock: Clock,
+    structs: u64,
+    bytes: Vec<u8>,
+}
+
+impl Builder {
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.sections.is_empty() && self.deletes.is_empty()
+    }
+
+    /// Appends `structs` structs of `client`, encoded in `bytes`, of which the first starts at `clock`.
+    pub fn structs(&mut self, client: ClientId, clock: Clock, structs: u64, bytes: &[&[u8]]) {
+        let run = self.sections.entry(client).or_insert(Run { clock, structs: 0, bytes: Vec::new() });
+        run.structs += structs;
+        for part in bytes {
+            run.bytes.extend_from_slice(part);
+        }
+    }
+
+    /// Adds all that `other` gathered, whose runs follow on these.
+    pub fn append(&mut self, other: Builder) {
+        for (client, run) in other.sections {
+            self.structs(client, run.clock, run.structs, &[&run.bytes]);
+        }
+        for (client, ranges) in other.deletes {
+            self.deletes.entry(client).or_default().extend(ranges);
+        }
+    }
+
+    /// Adds a delete range, `from..to` clock ticks of `client`.
+    pub fn delete(&mut self, client: ClientId, from: Clock, to: Clock) {
+        self.deletes.entry(client).or_default().push((from, to));
+    }
+
+    /// The update. Delete ranges come out rising and apart, as yrs wants them.
+    pub fn finish(mut self) -> Vec<u8> {
+        for ranges in self.deletes.values_mut() {
+            ranges.sort_unstable();
+            ranges.dedup_by(|next, last| {
+                let touches = next.0 <= last.1;
+                if touches {
+                    last.1 = last.1.max(next.1);
+                }
+                touches
+            });
+        }
+        let bytes: usize = self.sections.values().map(|run| run.bytes.len() + 24).sum();
+        let mut out = Vec::with_capacity(bytes + self.deletes.values().map(|d| 12 + d.len() * 10).sum::<usize>() + 4);
+        write_var_uint(&mut out, self.sections.len() as u64);
+        for (client, run) in self.sections.iter().rev() {
+            write_var_uint(&mut out, run.structs);
+            write_var_uint(&mut out, client.0);
+            write_var_uint(&mut out, u64::from(run.clock));
+            out.extend_from_slice(&run.bytes);
+        }
+        write_var_uint(&mut out, self.deletes.len() as u64);
+        for (client, ranges) in self.deletes.iter().rev() {
+            write_var_uint(&mut out, client.0);
+            write_var_uint(&mut out, ranges.len() as u64);
+            for (from, to) in ranges {
+                write_var_uint(&mut out, u64::from(*from));
+                write_var_uint(&mut out, u64::from(to - from));
+            }
+        }
+        out
+    }
+}

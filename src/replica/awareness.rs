@@ -1,0 +1,310 @@
+//! Presence: weft's own awareness table (WIRE g9–g12). Never stored, never parsed beyond being JSON at all.
+//!
+//! Why not yrs's: it never forgets anyone, lacks the timeout, and bumps the clock on removal, which hides a client that
+//! comes right back (WIRE g12, DEPENDENCIES A1).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::ids::{ClientId, Clock, PeerId};
+use crate::limits::{
+    AWARENESS_CLIENTS_MAX, AWARENESS_CLIENTS_PER_PEER_MAX, AWARENESS_ORPHAN_TTL, AWARENESS_TOMBSTONE_TTL,
+};
+use crate::wire::awareness::{self, Entry};
+
+/// Who is here, in one document.
+#[derive(Debug, Default)]
+pub struct Awareness {
+    clients: BTreeMap<ClientId, Presence>,
+    /// Whom a peer speaks for: the id that it announced first and alone is its own, others it merely brought along.
+    own: BTreeMap<PeerId, ClientId>,
+    /// The same the other way round; the latest claim counts.
+    claims: BTreeMap<ClientId, PeerId>,
+    /// Clients whose entry changed since [`Awareness::take_changes`].
+    changed: BTreeSet<ClientId>,
+}
+
+#[derive(Debug)]
+struct Presence {
+    clock: Clock,
+    /// JSON text, or `None` for a tombstone.
+    state: Option<Box<str>>,
+    /// The live peer that introduced it.
+    owner: Option<PeerId>,
+    /// When the entry last changed, for expiry.
+    since: Instant,
+}
+
+impl Awareness {
+    /// Takes in one validated awareness message. Returns what to answer this peer alone, if anything: tombstones of
+    /// entries that it believes alive, upon which its client announces itself anew (WIRE g12).
+    pub fn apply(&mut self, peer: PeerId, message: &[u8], now: Instant) -> Option<Bytes> {
+        let Ok(entries) = awareness::entries(message) else { return None };
+        let alone = entries.left() == 1;
+        let mut tombstones = Vec::new();
+        for entry in entries.map_while(Result::ok) {
+            // A client's first words are about itself, and about nobody else. Claiming by them moves ownership even when
+            // nothing else is new: a socket that replaces a dead one announces an unchanged clock (WIRE g12).
+            if alone && entry.state.is_some() && !self.own.contains_key(&peer) {
+                self.own.insert(peer, entry.client);
+                self.claims.insert(entry.client, peer);
+                if let Some(presence) = self.clients.get_mut(&entry.client) {
+                    presence.owner = Some(peer);
+                }
+            }
+            if self.accepts(peer, &entry) {
+                self.set(peer, &entry, now);
+            } else if let Some(presence) = self.clients.get(&entry.client)
+                && presence.state.is_none()
+                && entry.state.is_some()
+                && self.own.get(&peer) == Some(&entry.client)
+            {
+                tombstones.push((entry.client, presence.clock));
+            }
+        }
+        if tombstones.is_empty() {
+            return None;
+        }
+        let entries = tombstones.iter().map(|&(client, clock)| Entry { client, clock, state: None });
+        Some(awareness::encode(entries).into())
+    }
+
+    /// WIRE g9 with ownership: newer clocks win; the same clock can only remove; a null for somebody whose own socket
+    /// lives is the opinion of a client that slept (WIRE g11) and is ignored.
+    fn accepts(&self, peer: PeerId, entry: &Entry<'_>) -> bool {
+        let Some(known) = self.clients.get(&entry.client) else {
+            // A tombstone of somebody unknown is no news.
+            return entry.state.is_some() && self.has_room_for(peer) && is_json(entry);
+        };
+        let newer = known.clock < entry.clock;
+        let removes = known.clock == entry.clock && entry.state.is_none() && known.state.is_some();
+        if !(newer || removes) {
+            return false;
+        }
+        let foreign = known.owner.is_some_and(|owner| owner != peer);
+        if foreign && entry.state.is_none() {
+            return false;
+        }
+        is_json(entry)
+    }
+
+    fn has_room_for(&self, peer: PeerId) -> bool {
+        self.clients.len() < AWARENESS_CLIENTS_MAX
+            && self.clients.values().filter(|presence| presence.owner == Some(peer)).count()
+                < AWARENESS_CLIENTS_PER_PEER_MAX
+    }
+
+    fn set(&mut self, peer: PeerId, entry: &Entry<'_>, now: Instant) {
+        let claimed_by_other = self.claims.get(&entry.client).is_some_and(|owner| *owner != peer);
+        let presence = self.clients.entry(entry.client).or_insert(Presence {
+            clock: entry.clock,
+            state: None,
+            owner: None,
+            since: now,
+        });
+        presence.clock = entry.clock;
+        presence.since = now;
+        presence.state = entry.state.map(Into::into);
+        if presence.state.is_none() {
+            presence.owner = None;
+        } else if presence.owner.is_none() && !claimed_by_other {
+            presence.owner = Some(peer);
+        }
+        self.changed.insert(entry.client);
+    }
+
+    /// The peer's connection ended: whom it spoke for is gone, at the same clock (WIRE g12).
+    pub fn leave(&mut self, peer: PeerId, now: Instant) {
+        if let Some(own) = self.own.remove(&peer)
+            && self.claims.get(&own) == Some(&peer)
+        {
+            self.claims.remove(&own);
+        }
+        for (&client, presence) in &mut self.clients {
+            if presence.owner == Some(peer) {
+                bury(presence, now);
+                self.changed.insert(client);
+            }
+        }
+    }
+
+    /// Removes states that nobody alive speaks for and old tombstones. Returns when to look again.
+    pub fn expire(&mut self, now: Instant) -> Option<Instant> {
+        let changed = &mut self.changed;
+        let mut next: Option<Instant> = None;
+        self.clients.retain(|&client, presence| {
+            if presence.state.is_some() && presence.owner.is_none() && presence.since + AWARENESS_ORPHAN_TTL <= now {
+                bury(presence, now);
+                changed.insert(client);
+            }
+            let due = match (&presence.state, presence.owner) {
+                (Some(_), Some(_)) => return true,
+                (Some(_), None) => presence.since + AWARENESS_ORPHAN_TTL,
+                (None, _) => presence.since + AWARENESS_TOMBSTONE_TTL,
+            };
+            let keep = due > now || changed.contains(&client);
+            if keep {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+            keep
+        });
+        next
+    }
+
+    /// What changed since the last call, as one message with the last state of each client; `None` when nothing did.
+    pub fn take_changes(&mut self) -> Option<Bytes> {
+        if self.changed.is_empty() {
+            return None;
+        }
+        let changed = std::mem::take(&mut self.changed);
+        let entries: Vec<_> = changed.iter().filter_map(|client| self.entry(*client)).collect();
+        Some(awareness::encode(entries.into_iter()).into())
+    }
+
+    /// Everyone present, as one message; `None` when nobody is.
+    pub fn everyone(&self) -> Option<Bytes> {
+        let present = self.clients.iter().filter(|(_, presence)| presence.state.is_some());
+        let entries: Vec<_> = present.filter_map(|(client, _)| self.entry(*client)).collect();
+        (!entries.is_empty()).then(|| awareness::encode(entries.into_iter()).into())
+    }
+
+    /// How many are present.
+    pub fn present(&self) -> usize {
+        self.clients.values().filter(|presence| presence.state.is_some()).count()
+    }
+
+    fn entry(&self, client: ClientId) -> Option<Entry<'_>> {
+        let presence = self.clients.get(&client)?;
+        Some(Entry { client, clock: presence.clock, state: presence.state.as_deref() })
+    }
+}
+
+fn bury(presence: &mut Presence, now: Instant) {
+    presence.state = None;
+    presence.owner = None;
+    presence.since = now;
+}
+
+/// A state that is not JSON would throw in every client that gets it, and take the other entries of its message along.
+fn is_json(entry: &Entry<'_>) -> bool {
+    entry.state.is_none_or(|state| serde_json::from_str::<serde::de::IgnoredAny>(state).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: PeerId = PeerId(1);
+    const B: PeerId = PeerId(2);
+
+    fn message(entries: &[(u64, Clock, Option<&'static str>)]) -> Vec<u8> {
+        let entries = entries.iter().map(|&(client, clock, state)| Entry { client: ClientId(client), clock, state });
+        awareness::encode(entries.collect::<Vec<_>>().into_iter())
+    }
+
+    fn decoded(bytes: Option<Bytes>) -> Vec<(u64, Clock, Option<String>)> {
+        let bytes = bytes.unwrap_or_else(|| Bytes::from_static(&[0]));
+        let entries = awareness::entries(&bytes).unwrap().map(Result::unwrap);
+        entries.map(|entry| (entry.client.0, entry.clock, entry.state.map(str::to_owned))).collect()
+    }
+
+    fn state(client: u64, clock: Clock, state: &str) -> (u64, Clock, Option<String>) {
+        (client, clock, Some(state.to_owned()))
+    }
+
+    #[test]
+    fn g9_newer_wins_and_the_same_clock_only_removes() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        table.apply(A, &message(&[(7, 1, Some("{}"))]), now);
+        assert_eq!(decoded(table.take_changes()), [state(7, 1, "{}")]);
+        table.apply(A, &message(&[(7, 1, Some("{\"x\":1}"))]), now);
+        assert_eq!(table.take_changes(), None, "same clock, other state: stale");
+        table.apply(A, &message(&[(7, 1, None)]), now);
+        assert_eq!(decoded(table.take_changes()), [(7, 1, None)]);
+        table.apply(A, &message(&[(7, 1, None)]), now);
+        assert_eq!(table.take_changes(), None, "already gone");
+    }
+
+    #[test]
+    fn g10_echoes_change_nothing_and_claim_nothing() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        table.apply(A, &message(&[(7, 1, Some("{}"))]), now);
+        table.apply(B, &message(&[(8, 1, Some("{}"))]), now);
+        table.take_changes();
+        table.apply(B, &message(&[(7, 1, Some("{}"))]), now);
+        assert_eq!(table.take_changes(), None);
+        table.leave(B, now);
+        assert_eq!(decoded(table.take_changes()), [(8, 1, None)], "only its own id goes with it");
+    }
+
+    #[test]
+    fn g11_a_sleeper_cannot_evict_the_living() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        table.apply(A, &message(&[(7, 3, Some("{}"))]), now);
+        table.take_changes();
+        table.apply(B, &message(&[(7, 3, None)]), now);
+        assert_eq!(table.take_changes(), None);
+        assert_eq!(decoded(table.everyone()), [state(7, 3, "{}")]);
+    }
+
+    #[test]
+    fn g12_removal_keeps_the_clock_and_a_rejoiner_gets_the_tombstone() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        table.apply(A, &message(&[(7, 5, Some("{}"))]), now);
+        table.leave(A, now);
+        assert_eq!(decoded(table.take_changes()), [(7, 5, None)]);
+        let reply = table.apply(B, &message(&[(7, 5, Some("{}"))]), now);
+        assert_eq!(decoded(reply), [(7, 5, None)]);
+        table.apply(B, &message(&[(7, 6, Some("{}"))]), now);
+        assert_eq!(decoded(table.take_changes()), [state(7, 6, "{}")]);
+    }
+
+    #[test]
+    fn g12_a_socket_that_replaces_a_dead_one_keeps_its_presence() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        table.apply(A, &message(&[(7, 5, Some("{}"))]), now);
+        table.take_changes();
+        // The same tab on a new socket, before the old one is known to be dead.
+        assert_eq!(table.apply(B, &message(&[(7, 5, Some("{}"))]), now), None);
+        table.leave(A, now);
+        assert_eq!(table.take_changes(), None);
+        assert_eq!(table.present(), 1);
+    }
+
+    #[test]
+    fn who_merely_relays_does_not_own() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        table.apply(A, &message(&[(8, 0, Some("{}"))]), now);
+        // A's tab passes on what it heard from 7 over BroadcastChannel before 7's own socket speaks.
+        table.apply(A, &message(&[(7, 1, Some("{}"))]), now);
+        table.apply(B, &message(&[(7, 1, Some("{}"))]), now);
+        table.take_changes();
+        table.leave(A, now);
+        assert_eq!(decoded(table.take_changes()), [(8, 0, None)]);
+    }
+
+    #[test]
+    fn orphans_and_tombstones_expire() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        table.apply(A, &message(&[(7, 1, Some("{}"))]), now);
+        table.leave(A, now);
+        table.take_changes();
+        let due = table.expire(now).unwrap();
+        assert_eq!(due, now + AWARENESS_TOMBSTONE_TTL);
+        assert_eq!(table.expire(due), None);
+        assert!(table.clients.is_empty());
+    }
+
+    #[test]
+    fn presence_is_bounded_per_peer_and_must_be_json() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        for client in 0..AWARENESS_CLIENTS_PER_PEER_MAX as u64 + 5 {
+            table.apply(A, &message(&[(client, 1, Some("{}"))]), now);
+        }
+        assert_eq!(table.present(), AWARENESS_CLIENTS_PER_PEER_MAX);
+        table.apply(B, &message(&[(99, 1, Some("{not json"))]), now);
+        assert_eq!(table.present(), AWARENESS_CLIENTS_PER_PEER_MAX);
+    }
+}

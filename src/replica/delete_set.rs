@@ -1,0 +1,94 @@
+//! What was deleted, as ranges of clock ticks per client: the half of a document's state that state vectors don't tell.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{ClientId, Clock};
+
+/// Disjoint, non-adjacent ranges of deleted ticks per client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeleteSet {
+    /// Start → end of each range.
+    clients: BTreeMap<ClientId, BTreeMap<Clock, Clock>>,
+}
+
+impl DeleteSet {
+    /// Adds `from..to`. Touching ranges become one.
+    pub fn insert(&mut self, client: ClientId, from: Clock, to: Clock) {
+        if from >= to {
+            return;
+        }
+        let ranges = self.clients.entry(client).or_default();
+        let (mut from, mut to) = (from, to);
+        if let Some((&start, &end)) = ranges.range(..=from).next_back()
+            && end >= from
+        {
+            if end >= to {
+                return;
+            }
+            from = start;
+        }
+        while let Some((&start, &end)) = ranges.range(from..=to).next() {
+            ranges.remove(&start);
+            to = to.max(end);
+        }
+        ranges.insert(from, to);
+    }
+
+    /// Gives the parts of `from..to` that are not in the set, in order.
+    pub fn for_each_missing(&self, client: ClientId, from: Clock, to: Clock, mut part: impl FnMut(Clock, Clock)) {
+        let mut at = from;
+        if let Some(ranges) = self.clients.get(&client) {
+            let first = ranges.range(..=from).next_back().map_or(from, |(&start, _)| start);
+            for (&start, &end) in ranges.range(first..to) {
+                if start > at {
+                    part(at, start);
+                }
+                at = at.max(end);
+            }
+        }
+        if at < to {
+            part(at, to);
+        }
+    }
+
+    /// All ranges, clients and clocks rising.
+    pub fn iter(&self) -> impl Iterator<Item = (ClientId, Clock, Clock)> + '_ {
+        self.clients.iter().flat_map(|(&client, ranges)| ranges.iter().map(move |(&from, &to)| (client, from, to)))
+    }
+
+    /// Deleted ticks of all clients.
+    pub fn ticks(&self) -> u64 {
+        self.iter().map(|(_, from, to)| u64::from(to - from)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const C: ClientId = ClientId(7);
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_set_of_ticks(ranges in proptest::collection::vec((0u32..60, 0u32..20), 0..40)) {
+            let mut set = DeleteSet::default();
+            let mut model = BTreeSet::new();
+            for (from, len) in ranges {
+                let to = from + len;
+                let mut missing = Vec::new();
+                set.for_each_missing(C, from, to, |a, b| missing.extend(a..b));
+                let expected: Vec<_> = (from..to).filter(|tick| !model.contains(tick)).collect();
+                prop_assert_eq!(missing, expected);
+                set.insert(C, from, to);
+                model.extend(from..to);
+                let held: Vec<_> = set.iter().flat_map(|(_, a, b)| a..b).collect();
+                prop_assert_eq!(&held, &model.iter().copied().collect::<Vec<_>>());
+                prop_assert_eq!(set.ticks(), model.len() as u64);
+            }
+            let ends: Vec<_> = set.iter().collect();
+            prop_assert!(ends.windows(2).all(|w| w[0].2 < w[1].1), "ranges stay disjoint and apart: {ends:?}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a document wants done. The hub carries it out in the order of the fields.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::live::IntegrateError;
+use crate::ids::{PeerId, Seq};
+use crate::wire::close::CloseReason;
+use crate::wire::message::ServerMessage;
+
+/// How a message to one peer may be treated when that peer reads slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Small and irreplaceable.
+    Control,
+    /// Presence; a later message says it again.
+    Presence,
+    /// A whole answer; nothing smaller can replace it.
+    Answer,
+}
+
+/// The result of one turn.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be appended to the journal, first of all: positions are dense and follow the last ones.
+    pub append: Vec<(Seq, Bytes)>,
+    /// One update to every peer in [`super::Replica::audience`] except the one named, which sent all of it.
+    pub broadcast: Option<(Bytes, Option<PeerId>)>,
+    /// One awareness message to every peer that has joined, including those whose presence it is (WIRE h12).
+    pub presence: Option<Bytes>,
+    /// Messages to single peers, in order.
+    pub send: Vec<(PeerId, ServerMessage, Weight)>,
+    /// Fates of [`super::Event::Offered`] updates: bytes accepted, bytes parked, or the error.
+    pub offered: Vec<(u64, Offered)>,
+    /// Peers to be disconnected.
+    pub close: Vec<(PeerId, CloseReason)>,
+    /// When to come back with [`super::Event::Timer`], if nothing else happens before.
+    pub wake_at: Option<Instant>,
+    /// The document broke; nothing of this turn may be carried out. The hub ends the task and loads it anew.
+    pub broken: Option<Broken>,
+}
+
+/// What became of an offered update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// The position that must be durable before it can be called saved.
+    pub seq: Seq,
+    /// Bytes of new content.
+    pub accepted_bytes: usize,
+    /// Bytes that wait for a missing update.
+    pub parked_bytes: usize,
+    /// It was refused.
+    pub refused: Option<&'static str>,
+}
+
+/// Why a document broke, and what broke it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// What yrs said.
+    pub error: IntegrateError,
+    /// Peers whose updates were in the turn; with exactly one, it is the culprit.
+    pub senders: Vec<PeerId>,
+    /// The bytes that yrs choked on.
+    pub update: Bytes,
+}

@@ -1,0 +1,29 @@
+//! What can happen to a document.
+
+use crate::ids::{PeerId, Seq};
+use crate::wire::message::ClientMessage;
+
+/// Everything that can happen to a document, as a complete list.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A peer came.
+    Joined(PeerId),
+    /// A peer's connection ended.
+    Left(PeerId),
+    /// A peer said something; its payload is validated.
+    Message(PeerId, ClientMessage<'a>),
+    /// A peer's outbox was full and dropped document frames.
+    FellBehind(PeerId),
+    /// That peer's outbox has drained.
+    CaughtUp(PeerId),
+    /// All that was sent to a peer so far has left for its socket.
+    Flushed(PeerId),
+    /// Log records up to this position are on disk.
+    Durable(Seq),
+    /// The journal failed (S7): nothing more can become durable.
+    StorageFailed,
+    /// An update from an admin or from a file; its fate is reported under the number given.
+    Offered(u64, &'a [u8]),
+    /// The time asked for by [`super::Effects::wake_at`] has come.
+    Timer,
+}

@@ -1,0 +1,319 @@
+//! The causal gate: what of an update is new, what is ready, and what must wait (DESIGN §5, DEPENDENCIES safe use 2).
+//!
+//! yrs integrates an update with a gap partly and then forgets that something is missing (DEPENDENCIES A2.1), and
+//! overlapping blocks corrupt its memory (A3). So it only ever gets what begins exactly where its knowledge ends: known
+//! structs are dropped, a half-known one is cut, and what depends on something missing is set aside.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::delete_set::DeleteSet;
+use crate::ids::{ClientId, Clock};
+use crate::wire::WireError;
+use crate::wire::state_vector::StateVector;
+use crate::wire::update::{Builder, Id, Kind, Parent, Struct, Walker, write_sliced};
+
+/// What the gate made of one update.
+#[derive(Debug, Default)]
+pub struct Gated<'a> {
+    /// Structs that are new and can be integrated now, per client.
+    pub runs: Vec<Run<'a>>,
+    /// What each new struct contributes beside its bytes, in an order in which every struct follows what it depends on.
+    pub traits: Vec<(ClientId, Trait<'a>)>,
+    /// Delete ranges that are new and whose ticks are known (counting `runs`).
+    pub deletes: Vec<(ClientId, Clock, Clock)>,
+    /// What depends on something missing, as an update of its own.
+    pub parked: Option<Parked>,
+    /// Everything in the update is new and ready, so its own bytes can be used as they are.
+    pub whole: bool,
+    /// A sub-document is among the new structs.
+    pub has_subdocument: bool,
+}
+
+/// New structs of one client, beginning where our knowledge of that client ends.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The client.
+    pub client: ClientId,
+    /// First new tick.
+    pub from: Clock,
+    /// Behind the last new tick.
+    pub to: Clock,
+    /// Number of structs.
+    pub structs: u64,
+    /// The first struct cut at `from`, when its beginning was known; else empty.
+    pub head: Cow<'a, [u8]>,
+    /// The other structs as they lie in the update.
+    pub rest: &'a [u8],
+}
+
+/// What the replica must know of a struct it accepts.
+#[derive(Debug, Clone, Copy)]
+pub struct Trait<'a> {
+    /// First tick (after cutting).
+    pub from: Clock,
+    /// Behind the last tick.
+    pub to: Clock,
+    /// Where it hangs.
+    pub place: Place<'a>,
+    /// What it carries, where that matters to the replica.
+    pub carries: Carries,
+}
+
+/// What a struct carries, where that matters to the replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// Plain content.
+    Content,
+    /// A shared type, in which other structs can hang.
+    SharedType,
+    /// A sub-document, which yrs must not collect (DEPENDENCIES A3 b).
+    Subdocument,
+    /// Nothing any more: it came deleted.
+    Deleted,
+}
+
+/// Where a struct hangs, as far as its bytes tell.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// In this root type.
+    Root(&'a str),
+    /// In the type with this identity.
+    In(Id),
+    /// Beside this struct.
+    Beside(Id),
+    /// Nowhere: it is garbage-collected.
+    Nowhere,
+}
+
+/// An update that waits, and for what.
+#[derive(Debug)]
+pub struct Parked {
+    /// The update.
+    pub update: Vec<u8>,
+    /// Ticks whose arrival lets at least a part of it go on.
+    pub missing: Vec<Id>,
+}
+
+impl Gated<'_> {
+    /// Nothing new and nothing to wait for.
+    pub fn adds_nothing(&self) -> bool {
+        self.is_empty() && self.parked.is_none()
+    }
+
+    /// Nothing that can be integrated now.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.deletes.is_empty()
+    }
+}
+
+/// One client's structs while they are sorted into known, ready and waiting.
+struct Cursor<'a> {
+    client: ClientId,
+    /// First tick that the update claims to bring.
+    first: Clock,
+    /// Our knowledge before this update.
+    known: Clock,
+    /// Our knowledge with what is ready so far.
+    ready: Clock,
+    /// Structs not yet looked at or not ready.
+    left: u64,
+    /// Walks at the next of them.
+    walker: Walker<'a>,
+    /// Clock of the next of them.
+    next: Clock,
+    /// Behind the last tick and the last byte of the section.
+    end: Clock,
+    end_offset: usize,
+    run_structs: u64,
+    run_from_offset: Option<usize>,
+    run_to_offset: usize,
+    head: Cow<'a, [u8]>,
+    /// Sections that wait for a tick of this one, the nearest first.
+    waiters: BinaryHeap<Reverse<(Clock, usize)>>,
+    /// The tick this section waits for, once it cannot go on.
+    missing: Option<Id>,
+}
+
+/// Sorts `update`, which has passed [`crate::wire::update::validate`], by what the replica knows.
+///
+/// # Errors
+/// Only when `update` was not validated.
+pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> Result<Gated<'a>, WireError> {
+    let (mut walker, sections) = Walker::new(update)?;
+    let mut cursors = Vec::with_capacity(sections.min(64) as usize);
+    for _ in 0..sections {
+        let section = walker.section()?;
+        let start = walker.clone();
+        let mut clock = section.clock;
+        for _ in 0..section.structs {
+            clock = walker.next(section.client, clock)?.end();
+        }
+        let known = known.get(&section.client).copied().unwrap_or(0);
+        cursors.push(Cursor {
+            client: section.client,
+            first: section.clock,
+            known,
+            ready: known,
+            left: section.structs,
+            walker: start,
+            next: section.clock,
+            end: clock,
+            end_offset: walker.position(),
+            run_structs: 0,
+            run_from_offset: None,
+            run_to_offset: 0,
+            head: Cow::Borrowed(&[]),
+            waiters: BinaryHeap::new(),
+            missing: None,
+        });
+    }
+    cursors.sort_by_key(|cursor| cursor.client);
+
+    let mut traits = Vec::with_capacity(1);
+    let mut queue: VecDeque<usize> = (0..cursors.len()).collect();
+    while let Some(at) = queue.pop_front() {
+        advance(update, &mut cursors, at, known, &mut traits)?;
+        // Wake those that waited for what this section has just brought.
+        let ready = cursors[at].ready;
+        while let Some(Reverse((clock, waiter))) = cursors[at].waiters.peek().copied() {
+            if clock >= ready {
+                break;
+            }
+            cursors[at].waiters.pop();
+            cursors[waiter].missing = None;
+            queue.push_back(waiter);
+        }
+    }
+
+    let mut gated = Gated { whole: true, ..Gated::default() };
+    gated.has_subdocument = traits.iter().any(|(_, item)| item.carries == Carries::Subdocument);
+    gated.traits = traits;
+    let mut parked = Builder::default();
+    let mut missing = Vec::new();
+    let mut last_range = None;
+    walker.delete_set(|client, from, to| {
+        let ready = match cursors.binary_search_by_key(&client, |cursor| cursor.client) {
+            Ok(at) => cursors[at].ready,
+            Err(_) => known.get(&client).copied().unwrap_or(0),
+        };
+        // yrs relies on ranges that rise and don't touch; others are sorted by the builder.
+        gated.whole &= last_range.is_none_or(|(last, end)| last != client || end < from);
+        last_range = Some((client, to));
+        let known_to = to.min(ready);
+        let mut parts = 0;
+        if from < known_to {
+            deleted.for_each_missing(client, from, known_to, |part_from, part_to| {
+                parts += 1;
+                gated.whole &= (part_from, part_to) == (from, to);
+                gated.deletes.push((client, part_from, part_to));
+            });
+        }
+        gated.whole &= parts == 1;
+        if to > ready {
+            let waits_from = from.max(ready);
+            parked.delete(client, waits_from, to);
+            missing.push(Id { client, clock: waits_from });
+        }
+    })?;
+
+    for cursor in cursors {
+        gated.whole &= cursor.left == 0 && cursor.first == cursor.known && cursor.run_structs > 0;
+        if cursor.left > 0 {
+            let rest = update.get(cursor.walker.position()..cursor.end_offset).unwrap_or_default();
+            parked.structs(cursor.client, cursor.next, cursor.left, &[rest]);
+            missing.extend(cursor.missing);
+        }
+        if let Some(from) = cursor.run_from_offset {
+            gated.runs.push(Run {
+                client: cursor.client,
+                from: cursor.known,
+                to: cursor.ready,
+                structs: cursor.run_structs,
+                head: cursor.head,
+                rest: update.get(from..cursor.run_to_offset).unwrap_or_default(),
+            });
+        }
+    }
+    if !parked.is_empty() {
+        gated.parked = Some(Parked { update: parked.finish(), missing });
+    }
+    Ok(gated)
+}
+
+/// Moves one section on as far as its dependencies allow.
+fn advance<'a>(
+    update: &'a [u8],
+    cursors: &mut [Cursor<'a>],
+    at: usize,
+    known: &StateVector,
+    traits: &mut Vec<(ClientId, Trait<'a>)>,
+) -> Result<(), WireError> {
+    while cursors[at].left > 0 {
+        let cursor = &cursors[at];
+        let (client, ready) = (cursor.client, cursor.ready);
+        let mut walker = cursor.walker.clone();
+        let item = walker.next(client, cursor.next)?;
+        let is_known = item.end() <= ready;
+        if !is_known {
+            if item.clock > ready || item.kind == Kind::Skip {
+                // A gap in this client's own ticks; nothing else in this update can fill it.
+                cursors[at].missing = Some(Id { client, clock: ready });
+                return Ok(());
+            }
+            if let Some(id) = item.dependencies().find(|id| !is_there(cursors, known, *id)) {
+                cursors[at].missing = Some(id);
+                if let Ok(other) = cursors.binary_search_by_key(&id.client, |cursor| cursor.client)
+                    && cursors[other].end > id.clock
+                {
+                    cursors[other].waiters.push(Reverse((id.clock, at)));
+                }
+                return Ok(());
+            }
+        }
+        let cursor = &mut cursors[at];
+        cursor.walker = walker;
+        cursor.next = item.end();
+        cursor.left -= 1;
+        if !is_known {
+            traits.push((client, accept(update, cursor, &item)));
+        }
+    }
+    Ok(())
+}
+
+fn accept<'a>(update: &'a [u8], cursor: &mut Cursor<'a>, item: &Struct<'a>) -> Trait<'a> {
+    let skip = cursor.ready - item.clock;
+    if skip > 0 {
+        let mut head = Vec::new();
+        write_sliced(&mut head, update, cursor.client, item, skip);
+        cursor.head = Cow::Owned(head);
+    }
+    cursor.run_from_offset.get_or_insert(if skip > 0 { item.to } else { item.from });
+    cursor.run_to_offset = item.to;
+    cursor.run_structs += 1;
+    let place = match (item.parent, item.origin, item.right_origin) {
+        _ if item.kind == Kind::Gc => Place::Nowhere,
+        (Parent::Root(name), ..) => Place::Root(name),
+        (Parent::Item(id), ..) => Place::In(id),
+        (Parent::Implied, Some(id), _) | (Parent::Implied, None, Some(id)) => Place::Beside(id),
+        (Parent::Implied, None, None) => Place::Nowhere,
+    };
+    let carries = match item.kind {
+        Kind::Type(_) => Carries::SharedType,
+        Kind::Doc => Carries::Subdocument,
+        Kind::Gc | Kind::Deleted => Carries::Deleted,
+        Kind::Skip | Kind::Binary | Kind::String(_) | Kind::Embed | Kind::Format | Kind::Any => Carries::Content,
+    };
+    let from = std::mem::replace(&mut cursor.ready, item.end());
+    Trait { from, to: item.end(), place, carries }
+}
+
+fn is_there(cursors: &[Cursor<'_>], known: &StateVector, id: Id) -> bool {
+    let ready = match cursors.binary_search_by_key(&id.client, |cursor| cursor.client) {
+        Ok(at) => cursors[at].ready,
+        Err(_) => known.get(&id.client).copied().unwrap_or(0),
+    };
+    id.clock < ready
+}

@@ -1,0 +1,43 @@
+//! What a document knows of each peer: whether it follows, what it has, and which acks it waits for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::ids::Seq;
+use crate::wire::state_vector::StateVector;
+
+/// One session's place in the document.
+#[derive(Debug, Default)]
+pub struct Peer {
+    /// The turn in which its SyncStep1 was answered (or it caught up): it gets the updates of later turns.
+    pub follows_since: Option<u64>,
+    /// Its outbox dropped something: it gets one diff once it has drained.
+    pub behind: bool,
+    /// What it has for sure; a catch-up diff starts here.
+    pub base: Arc<StateVector>,
+    /// Acks that wait for the journal, in order.
+    pub acks: VecDeque<(Seq, Bytes)>,
+    /// Version of our state when it was last asked for what we miss, so that it is not asked twice for the same.
+    pub asked_at: Option<u64>,
+    /// It keeps sending updates for which there is no room; next time it is closed.
+    pub over_parked: bool,
+    /// A write was refused: nothing it sent afterwards may be called durable.
+    pub refused: bool,
+}
+
+impl Peer {
+    /// It is being sent everything up to `clocks` in this turn.
+    pub fn follow(&mut self, turn: u64, clocks: Arc<StateVector>) {
+        self.follows_since = Some(turn);
+        self.behind = false;
+        self.base = clocks;
+    }
+
+    /// Takes the acks that are due at `durable`.
+    pub fn release_acks(&mut self, durable: Seq) -> impl Iterator<Item = Bytes> + '_ {
+        let due = if self.refused { 0 } else { self.acks.partition_point(|(seq, _)| *seq <= durable) };
+        self.acks.drain(..due).map(|(_, bytes)| bytes)
+    }
+}
