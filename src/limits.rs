@@ -87,10 +87,20 @@ pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 
 /// Size of one journal segment, bytes.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
+/// Smallest segment, and what its size is a multiple of, bytes: a page of header and some pages of records.
+pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
+/// Largest segment, bytes; positions in it are kept in 32 bits.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Segment files kept to be used again: one is prepared while one is written, more would only hold space.
+pub const JOURNAL_SPARES_MAX: usize = 2;
 /// Most bytes in one journal record: the largest message and its header.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (64 << 10);
 /// Bytes that may wait for the journal's writer; beyond it documents wait.
 pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Fixed cost charged to that queue for each append beside its records' bytes.
+pub const JOURNAL_ENTRY_COST: usize = 128;
+/// Most bytes in one write of the journal, unless a single record is larger; bounds its buffer.
+pub const JOURNAL_GROUP_BYTES_MAX: usize = 4 << 20;
 /// Journal bytes after which a checkpoint carries them into the store.
 pub const CHECKPOINT_BYTES: u64 = 32 << 20;
 /// Longest time a journal record waits for a checkpoint.

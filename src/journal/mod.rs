@@ -1,5 +1,298 @@
-//! The journal: the durable truth of the last moments (S1, S2, S13). (Skeleton; being written.)
+//! The journal: the promise on disk. What it calls durable may be acknowledged, and nothing else may (S1, P1).
+//!
+//! It holds the updates of the last moments of all documents, in the order they were appended, until a checkpoint has
+//! carried them into the store. It knows nothing of what is in an update, of peers, or of the store; it never merges, skips
+//! or rewrites. An append-only log in numbered files, one writer thread, one sync for all that wait.
+//!
+//! Where to look: `record` one record as bytes; `segment` one file; `walk` reading it; `writer` group commit; `queue` what waits for it;
+//! `prepare` the next file, made ready ahead; `shelf` the files that are done; `recovery` what opening does; `files` the file
+//! system, replaceable in tests.
+//!
+//! The life of a segment: prepared (header synced, named, directory synced) → active → sealed → removed by a checkpoint →
+//! spare → prepared again under a new number.
 
-/// Cheap to clone.
+mod error;
+mod files;
+mod prepare;
+mod queue;
+mod record;
+mod recovery;
+mod segment;
+mod shelf;
+mod walk;
+mod writer;
+
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use tokio::sync::{Semaphore, oneshot, watch};
+
+pub use error::JournalError;
+pub use record::Record;
+pub use recovery::Recovery;
+pub use segment::SegmentId;
+pub use walk::SegmentReader;
+
+use crate::limits::{
+    JOURNAL_ENTRY_COST, JOURNAL_QUEUE_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX, JOURNAL_SPARES_MAX, SEGMENT_BYTES,
+    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+};
+use files::{Files, OsFiles};
+use prepare::Preparer;
+use queue::{Append, Entry, Queue};
+use shelf::Shelf;
+use writer::Writer;
+
+/// Whoever waits for appends to become durable. Called from the writer's thread; must not block, nor panic.
+pub trait DurableSink: Send + Sync + 'static {
+    /// Every record of this sink's appends up to `seq` is on disk.
+    fn durable(&self, seq: crate::ids::Seq);
+    /// The journal failed (S7); nothing more will become durable.
+    fn failed(&self);
+}
+
+/// How a journal behaves.
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    /// Length of a segment's file, bytes; brought within [`SEGMENT_BYTES_MIN`]..=[`SEGMENT_BYTES_MAX`] and to whole pages.
+    /// A larger record gets a longer segment of its own.
+    pub segment_bytes: u64,
+    /// Bytes that may wait for the writer before [`Journal::append`] waits. A single larger append passes when nothing
+    /// else waits.
+    pub queue_bytes_max: usize,
+    /// Files kept to be used again.
+    pub spares_max: usize,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        JournalOptions {
+            segment_bytes: SEGMENT_BYTES,
+            queue_bytes_max: JOURNAL_QUEUE_BYTES_MAX,
+            spares_max: JOURNAL_SPARES_MAX,
+        }
+    }
+}
+
+/// Whether the journal still makes anything durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalHealth {
+    /// Yes.
+    Ok,
+    /// No, for this cause; only a restart, which verifies anew, can change that (S7).
+    Failed(String),
+}
+
+/// The journal of this node. Cheap to clone; when the last clone goes, what is queued is still made durable.
 #[derive(Clone)]
-pub struct Journal {}
+pub struct Journal {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.queue.abandon();
+    }
+}
+
+/// What the journal's threads and its handles have in common.
+struct Shared {
+    files: Arc<dyn Files>,
+    dir: PathBuf,
+    options: JournalOptions,
+    /// Bytes that may still be queued. An entry's part is taken before it is queued and given back when it is durable.
+    budget: Semaphore,
+    queue: Queue,
+    shelf: Shelf,
+    /// Of synced records that are in the journal, active segment included.
+    bytes_pending: AtomicU64,
+    health: watch::Sender<JournalHealth>,
+}
+
+impl Shared {
+    /// S7: nothing more becomes durable. Who waits in the queue is told; the writer tells those it has taken.
+    ///
+    /// Refuse first, then publish, then tell: who learns of it finds it so.
+    fn fail(&self, cause: &str) {
+        let mut refused = self.queue.fail(cause);
+        self.budget.close();
+        let is_first = self.health.send_if_modified(|health| {
+            let is_first = *health == JournalHealth::Ok;
+            if is_first {
+                *health = JournalHealth::Failed(cause.to_owned());
+            }
+            is_first
+        });
+        if is_first {
+            tracing::error!(cause, "the journal failed: edits are refused until a restart");
+        }
+        queue::tell_failed(&mut refused);
+    }
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, making the directory if there is none. Reads and verifies every record in it; what was
+    /// found is in [`Journal::sealed`] to be replayed. Blocking.
+    ///
+    /// The caller makes sure that no other process has the directory open.
+    ///
+    /// Errors: `Corrupt`, `NewerVersion`, or `Io`; the first two, and any failure to read, leave everything as it was.
+    pub fn open(dir: &Path, options: JournalOptions) -> Result<(Journal, Recovery), JournalError> {
+        Journal::open_with(Arc::new(OsFiles), dir, options)
+    }
+
+    fn open_with(
+        files: Arc<dyn Files>,
+        dir: &Path,
+        mut options: JournalOptions,
+    ) -> Result<(Journal, Recovery), JournalError> {
+        let segment_bytes = options.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        options.segment_bytes = segment_bytes.next_multiple_of(SEGMENT_BYTES_MIN);
+        options.queue_bytes_max = options.queue_bytes_max.clamp(JOURNAL_ENTRY_COST, u32::MAX as usize);
+
+        create_dir(&*files, dir).map_err(JournalError::io("create", dir))?;
+        let (found, recovery) = recovery::survey(&*files, dir)?;
+        let next = found.next;
+        let shelf = recovery::settle(&*files, dir, found, options.segment_bytes, options.spares_max)?;
+
+        let shared = Arc::new(Shared {
+            files,
+            dir: dir.to_owned(),
+            budget: Semaphore::new(options.queue_bytes_max),
+            options,
+            queue: Queue::new(),
+            shelf,
+            bytes_pending: AtomicU64::new(recovery.record_bytes),
+            health: watch::Sender::new(JournalHealth::Ok),
+        });
+        let preparer = Preparer::start(shared.clone(), next).map_err(JournalError::io("start a thread for", dir))?;
+        let writer = Writer::new(shared.clone(), preparer);
+        thread::Builder::new()
+            .name("weft-journal".into())
+            .spawn(move || writer.run())
+            .map_err(JournalError::io("start a thread for", dir))?;
+        Ok((Journal { handle: Arc::new(Handle { shared }) }, recovery))
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    /// Queues records, all of one document and of rising `seq`, and returns once they are within the queue's byte budget,
+    /// *not* once they are durable. For that, `sink.durable(last seq)` is called after the sync that covers all of them,
+    /// or `sink.failed()` if there will be none. Without a sink nobody is woken.
+    ///
+    /// Appends by one task keep their order; a future dropped before it is ready has queued nothing. No records: no call.
+    ///
+    /// Errors: `RecordTooLarge` (nothing was queued), `Failed`, `Closed`; the sink is not called then.
+    pub async fn append(&self, records: Vec<Record>, sink: Option<Arc<dyn DurableSink>>) -> Result<(), JournalError> {
+        let Some(seq) = records.last().map(|record| record.seq) else {
+            return Ok(());
+        };
+        debug_assert!(records.is_sorted_by(|a, b| a.doc == b.doc && a.seq < b.seq), "one document, rising");
+        let mut bytes = JOURNAL_ENTRY_COST;
+        for record in &records {
+            let len = record.encoded_len();
+            if len > JOURNAL_RECORD_BYTES_MAX {
+                return Err(JournalError::RecordTooLarge { doc: record.doc.clone(), bytes: len });
+            }
+            bytes += len;
+        }
+        self.push(bytes, |cost| Entry::Append(Append { records, sink, seq, cost })).await
+    }
+
+    /// Takes `bytes` from the budget and queues an entry. Nothing is awaited after the budget is taken.
+    async fn push(&self, bytes: usize, entry: impl FnOnce(usize) -> Entry) -> Result<(), JournalError> {
+        let shared = self.shared();
+        let cost = bytes.min(shared.options.queue_bytes_max);
+        let part = shared.budget.acquire_many(cost as u32).await.map_err(|_| shared.queue.refusal())?;
+        shared.queue.push(entry(cost))?;
+        part.forget();
+        Ok(())
+    }
+
+    /// Seals the active segment if it holds any record. Once it returns, every record appended before the call is synced
+    /// and in a segment that [`Journal::sealed`] lists (or that was removed since).
+    ///
+    /// Errors: `Failed`, `Closed`.
+    pub async fn rotate(&self) -> Result<(), JournalError> {
+        let (done, rotated) = oneshot::channel();
+        self.push(JOURNAL_ENTRY_COST, |cost| Entry::Rotate { done, cost }).await?;
+        rotated.await.map_err(|_| self.shared().queue.refusal())
+    }
+
+    /// Segments that are complete and not removed, oldest first; also those found when opening.
+    pub fn sealed(&self) -> Vec<SegmentId> {
+        self.shared().shelf.sealed()
+    }
+
+    /// Reads a sealed segment. Blocking. Do not remove the segment before the reader is done: its file may get another use.
+    ///
+    /// Errors: `NoSuchSegment`, `Corrupt`, `Io`. A failed read does not fail the journal.
+    pub fn read(&self, id: SegmentId) -> Result<SegmentReader, JournalError> {
+        let shared = self.shared();
+        let segment = shared.shelf.get(id).ok_or(JournalError::NoSuchSegment(id))?;
+        SegmentReader::open(&*shared.files, &shared.dir, id, segment.end)
+    }
+
+    /// Removes sealed segments whose records are durable elsewhere (S4); numbers that are not sealed segments are passed
+    /// over. Blocking. A crash meanwhile may bring some of them back, so replay must bear records it has seen.
+    ///
+    /// Errors: `Io`; the journal has failed then (S7), because what the directory holds is no longer known.
+    pub fn remove(&self, ids: &[SegmentId]) -> Result<(), JournalError> {
+        let shared = self.shared();
+        let JournalOptions { segment_bytes, spares_max, .. } = shared.options;
+        let removed = shared.shelf.remove(&*shared.files, &shared.dir, ids, segment_bytes, spares_max);
+        let bytes = removed.inspect_err(|error| shared.fail(&error.to_string()))?;
+        shared.bytes_pending.fetch_sub(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes of durable records that are in the journal and not yet removed from it. Decides when to make a checkpoint.
+    pub fn bytes_pending(&self) -> u64 {
+        self.shared().bytes_pending.load(Ordering::Relaxed)
+    }
+
+    /// Whether it still works; changes once, from `Ok` to `Failed`.
+    pub fn health(&self) -> watch::Receiver<JournalHealth> {
+        self.shared().health.subscribe()
+    }
+
+    /// Makes durable and seals what is queued, then ends the journal's threads. Later appends are refused with `Closed`.
+    /// Closing twice is fine.
+    ///
+    /// Errors: `Failed`.
+    pub async fn close(&self) -> Result<(), JournalError> {
+        let shared = self.shared();
+        match shared.queue.close()? {
+            Some(closed) => closed.await.map_err(|_| shared.queue.refusal()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Makes a directory and those it is in, each synced into its parent: a journal that vanishes with its directory is none.
+fn create_dir(files: &dyn Files, dir: &Path) -> io::Result<()> {
+    if files.dir_exists(dir) {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    create_dir(files, parent)?;
+    files.create_dir(dir)?;
+    files.sync_dir(parent)
+}
