@@ -106,6 +106,13 @@ pub const CHECKPOINT_BYTES: u64 = 32 << 20;
 /// Longest time a journal record waits for a checkpoint.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
+/// Update bytes gathered by a checkpoint before they are given to the store.
+pub const CHECKPOINT_BATCH_BYTES: usize = 32 << 20;
+/// Documents that may wait for compaction; those that don't fit come again with a later checkpoint.
+pub const COMPACT_QUEUE_MAX: usize = 100_000;
+/// Updates kept in quarantine.
+pub const QUARANTINE_FILES_MAX: usize = 100;
+
 // ---- store --------------------------------------------------------------------------------------------------------
 
 /// Largest key plus value given to sled (S3): larger ones were seen to make a database unopenable after a power cut.

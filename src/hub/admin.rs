@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DocName, Seq};
+use crate::replica::Census;
+use crate::replica::content::Content;
+use crate::store::DocHead;
 
 /// Which documents to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,4 +98,44 @@ pub struct CompactReport {
     pub written: bool,
     /// How long it took, milliseconds.
     pub took_ms: u64,
+}
+
+impl DocSummary {
+    pub(super) fn new(name: DocName, head: &DocHead, peers: u64) -> Self {
+        Self {
+            name,
+            snapshot_bytes: head.snapshot_bytes,
+            log_bytes: head.log_bytes,
+            log_records: head.log_records,
+            updated_ms: head.updated_ms,
+            peers,
+        }
+    }
+}
+
+impl DocReport {
+    /// `head` is `None` for a document that is awake but has nothing stored.
+    pub(super) fn new(
+        doc: &DocName,
+        head: Option<DocHead>,
+        census: &Census,
+        content: &Content,
+        state_bytes: usize,
+    ) -> Self {
+        let head = head.unwrap_or_default();
+        Self {
+            summary: DocSummary::new(doc.clone(), &head, census.peers as u64),
+            created_ms: head.created_ms,
+            last_seq: head.last_seq,
+            snapshot_seq: head.snapshot_seq,
+            state_bytes: state_bytes as u64,
+            state_vector: census.clocks.iter().map(|(client, clock)| (client.0, *clock)).collect(),
+            clients: census.clocks.len() as u64,
+            deleted_ticks: census.deleted_ticks,
+            ticks: census.clocks.values().map(|clock| u64::from(*clock)).sum(),
+            parked_updates: census.parked_updates as u64,
+            parked_bytes: census.parked_bytes as u64,
+            roots: content.roots.iter().map(|(name, (kind, _))| (name.clone(), kind.name().to_owned())).collect(),
+        }
+    }
 }

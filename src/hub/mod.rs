@@ -1,30 +1,87 @@
-//! Which documents are awake; one task feeds each one. (Skeleton of the interface; bodies are being written.)
+//! Which documents are awake; one task feeds each one.
+//!
+//! [`Hub::join`] wakes a document by putting a mailbox on the map and starting its task; whoever comes while it loads
+//! just adds to the mailbox, so a document is loaded once. A sleeping document is whole in the store: its task only ends
+//! after a checkpoint has carried its records there. Removing a mailbox from the map and closing it happen under the
+//! map's lock while the mailbox is empty, so nobody can post into a mailbox that nobody will read.
+//!
+//! Lock order: the map, then a mailbox. Neither is held across an await.
 
 pub mod admin;
+mod checkpoint;
+mod mailbox;
 pub mod peer;
+mod quarantine;
+mod task;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::ids::DocName;
-use crate::journal::Journal;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, oneshot};
+
+pub use self::admin::{CompactReport, DocReport, DocSummary, ImportReport, ListQuery};
+pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
+
+use self::checkpoint::{Checkpoints, Compactions};
+use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
+use self::task::Task;
+use crate::ids::{DocName, PeerId};
+use crate::journal::{DurableSink, Journal, JournalHealth};
+use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, IDLE_AFTER, LOADS_MAX};
 use crate::store::Store;
-
-pub use admin::{CompactReport, DocReport, DocSummary, ImportReport, ListQuery};
-pub use peer::{Delivery, FrameKind, PeerHandle, PeerSink};
+use crate::wire::close::CloseReason;
+use crate::wire::{state_vector, update};
 
 /// Everything that wakes, feeds and puts to sleep documents. Cheap to clone.
 #[derive(Clone)]
-pub struct Hub {}
+pub struct Hub {
+    inner: Arc<Inner>,
+}
 
-/// How the hub behaves; every field has a flag of `weft serve`.
+struct Inner {
+    journal: Journal,
+    store: Arc<dyn Store>,
+    options: HubOptions,
+    awake: Mutex<HashMap<DocName, Arc<Mailbox>>>,
+    next_peer: AtomicU64,
+    draining: AtomicBool,
+    failure: Mutex<Option<String>>,
+    loads: Semaphore,
+    checkpoints: Checkpoints,
+    compactions: Compactions,
+}
+
+/// How the hub behaves.
 #[derive(Debug, Clone)]
 pub struct HubOptions {
     /// A document without peers sleeps after this.
-    pub idle_after: std::time::Duration,
+    pub idle_after: Duration,
+    /// Longest time between two checkpoints.
+    pub checkpoint_every: Duration,
+    /// Journal bytes that cause a checkpoint earlier.
+    pub checkpoint_bytes: u64,
+    /// Where updates go that broke a document; `None` drops them.
+    pub quarantine: Option<PathBuf>,
+}
+
+impl Default for HubOptions {
+    fn default() -> Self {
+        Self {
+            idle_after: IDLE_AFTER,
+            checkpoint_every: CHECKPOINT_EVERY,
+            checkpoint_bytes: CHECKPOINT_BYTES,
+            quarantine: None,
+        }
+    }
 }
 
 /// Why the hub could not do what was asked. A variant exists where a caller branches on it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HubError {
     /// Nothing is stored under this name.
     #[error("document {0:?} does not exist")]
@@ -32,12 +89,53 @@ pub enum HubError {
     /// The server is draining.
     #[error("the server is shutting down")]
     Draining,
+    /// The document's task ended and it is being loaded anew; try again.
+    #[error("document {0:?} is being reloaded")]
+    Reloading(DocName),
     /// Storage failed; only a restart leaves this state (S7).
     #[error("storage failed: {0}")]
     Storage(String),
-    /// The bytes offered are not an acceptable update.
+    /// The document's stored form does not load.
+    #[error("document {doc:?} cannot be opened: {why}")]
+    CannotOpen {
+        /// The document.
+        doc: DocName,
+        /// What is wrong.
+        why: String,
+    },
+    /// The document was not compacted; its log is untouched.
+    #[error("document {doc:?} cannot be compacted: {why}")]
+    CannotCompact {
+        /// The document.
+        doc: DocName,
+        /// What is wrong.
+        why: String,
+    },
+    /// The bytes offered are not an acceptable update or state vector.
     #[error("the update is refused: {0}")]
     BadUpdate(String),
+}
+
+impl HubError {
+    fn cannot_open(doc: &DocName, why: &dyn Display) -> Self {
+        Self::CannotOpen { doc: doc.clone(), why: why.to_string() }
+    }
+
+    fn cannot_compact(doc: &DocName, why: &dyn Display) -> Self {
+        Self::CannotCompact { doc: doc.clone(), why: why.to_string() }
+    }
+
+    fn close_reason(&self) -> CloseReason {
+        match self {
+            HubError::Draining => CloseReason::Restart,
+            HubError::Reloading(_) => CloseReason::Reload,
+            HubError::Storage(_)
+            | HubError::CannotOpen { .. }
+            | HubError::CannotCompact { .. }
+            | HubError::NoSuchDocument(_)
+            | HubError::BadUpdate(_) => CloseReason::StorageFailed,
+        }
+    }
 }
 
 /// Whether new edits can be made durable.
@@ -52,52 +150,261 @@ pub enum Readiness {
 }
 
 impl Hub {
-    /// Starts with an opened journal and store; call within a tokio runtime.
-    pub fn start(_journal: Journal, _store: Arc<dyn Store>, _options: HubOptions) -> Hub {
-        unimplemented!()
+    /// Starts with an opened journal and store, within a tokio runtime whose threads have stacks of at least 16 MiB
+    /// (DEPENDENCIES, safe use 6). Replays what the journal still holds into the store before it returns.
+    ///
+    /// # Errors
+    /// [`HubError::Storage`] when that replay fails.
+    pub async fn start(journal: Journal, store: Arc<dyn Store>, options: HubOptions) -> Result<Hub, HubError> {
+        let inner = Arc::new(Inner {
+            journal,
+            store,
+            options,
+            awake: Mutex::default(),
+            next_peer: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            failure: Mutex::default(),
+            loads: Semaphore::new(LOADS_MAX),
+            checkpoints: Checkpoints::default(),
+            compactions: Compactions::default(),
+        });
+        let (started, pending) = (Instant::now(), inner.journal.bytes_pending());
+        inner.checkpoint().await?;
+        checkpoint::log_recovery(pending, started.elapsed());
+        tokio::spawn(inner.clone().checkpoint_forever());
+        tokio::spawn(inner.clone().compact_forever());
+        tokio::spawn(inner.clone().watch_journal());
+        Ok(Hub { inner })
     }
-    /// Joins a document, waking it if it sleeps. What it has to say arrives at `sink`.
-    pub async fn join(&self, _doc: DocName, _sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
-        unimplemented!()
+
+    /// Joins a document, waking it if it sleeps. What it has to say arrives at `sink`; should it not open, the sink is
+    /// closed.
+    ///
+    /// # Errors
+    /// [`HubError::Draining`].
+    pub fn join(&self, doc: &DocName, sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
+        let id = PeerId(self.inner.next_peer.fetch_add(1, Ordering::Relaxed));
+        let mailbox = self.inner.post(doc, Mail::Join(id, sink))?;
+        Ok(PeerHandle { id, mailbox })
     }
+
     /// For `/ready`.
     pub fn readiness(&self) -> Readiness {
-        unimplemented!()
+        if self.inner.draining.load(Ordering::SeqCst) {
+            return Readiness::Draining;
+        }
+        match &*self.inner.failure() {
+            Some(cause) => Readiness::StorageFailed(cause.clone()),
+            None => Readiness::Ready,
+        }
     }
-    /// Lists stored documents.
-    pub async fn list(&self, _query: ListQuery) -> Result<Vec<DocSummary>, HubError> {
-        unimplemented!()
+
+    /// Lists stored documents, sorted by the bytes of their names.
+    pub async fn list(&self, query: ListQuery) -> Result<Vec<DocSummary>, HubError> {
+        // After a failure the store still answers, with what it has (S7).
+        if self.inner.failure().is_none() {
+            self.inner.checkpoint().await?;
+        }
+        let limit = query.limit.unwrap_or(usize::MAX);
+        let listed = self.inner.in_store(move |store| store.list(&query.prefix, query.after.as_ref(), limit)).await?;
+        let summarise = |(name, head): (DocName, _)| DocSummary::new(name, &head, 0);
+        Ok(listed.into_iter().map(summarise).collect())
     }
+
     /// All about one document.
-    pub async fn show(&self, _doc: &DocName) -> Result<DocReport, HubError> {
-        unimplemented!()
+    pub async fn show(&self, doc: &DocName) -> Result<DocReport, HubError> {
+        self.must_exist(doc).await?;
+        let census = self.ask(doc, Query::Census).await?;
+        let content = self.ask(doc, Query::Content).await?;
+        let state = self.encode(doc, None).await?;
+        let name = doc.clone();
+        let head = self.inner.in_store(move |store| store.head(&name)).await?;
+        Ok(DocReport::new(doc, head, &census, &content, state.len()))
     }
+
     /// The diff that answers state vector `sv` (v1 bytes); the whole state without one.
-    pub async fn encode(&self, _doc: &DocName, _sv: Option<bytes::Bytes>) -> Result<bytes::Bytes, HubError> {
-        unimplemented!()
+    pub async fn encode(&self, doc: &DocName, sv: Option<Bytes>) -> Result<Bytes, HubError> {
+        self.must_exist(doc).await?;
+        let sv = sv.unwrap_or_else(|| Bytes::from_static(&[0]));
+        state_vector::validate(&sv).map_err(|e| HubError::BadUpdate(format!("state vector: {e}")))?;
+        self.ask(doc, |reply| Query::Diff(sv, reply)).await
     }
+
     /// The state vector, v1 bytes.
-    pub async fn state_vector(&self, _doc: &DocName) -> Result<bytes::Bytes, HubError> {
-        unimplemented!()
+    pub async fn state_vector(&self, doc: &DocName) -> Result<Bytes, HubError> {
+        self.must_exist(doc).await?;
+        self.ask(doc, Query::StateVector).await
     }
+
     /// The shared types as JSON.
-    pub async fn content(&self, _doc: &DocName) -> Result<serde_json::Value, HubError> {
-        unimplemented!()
+    pub async fn content(&self, doc: &DocName) -> Result<serde_json::Value, HubError> {
+        self.must_exist(doc).await?;
+        Ok(self.ask(doc, Query::Content).await?.to_json())
     }
+
     /// The text of the document's text types.
-    pub async fn text(&self, _doc: &DocName) -> Result<String, HubError> {
-        unimplemented!()
+    pub async fn text(&self, doc: &DocName) -> Result<String, HubError> {
+        self.must_exist(doc).await?;
+        Ok(self.ask(doc, Query::Content).await?.to_text())
     }
-    /// Merges an update (creating the document if need be); returns when durable.
-    pub async fn import(&self, _doc: DocName, _update: bytes::Bytes) -> Result<ImportReport, HubError> {
-        unimplemented!()
+
+    /// Merges an update, creating the document if need be; returns when durable. Live peers see it.
+    pub async fn import(&self, doc: &DocName, bytes: Bytes) -> Result<ImportReport, HubError> {
+        update::validate(&bytes).map_err(|e| HubError::BadUpdate(e.to_string()))?;
+        let (reply, answer) = oneshot::channel();
+        let mailbox = self.inner.mailbox(doc)?;
+        let reloading = || HubError::Reloading(doc.clone());
+        mailbox.send_import(&bytes, reply).await.map_err(|Closed| reloading())?;
+        answer.await.map_err(|_| reloading())?
     }
+
     /// Folds the document's log into a snapshot; with `dry_run` only says what it would do.
-    pub async fn compact(&self, _doc: &DocName, _dry_run: bool) -> Result<CompactReport, HubError> {
-        unimplemented!()
+    pub async fn compact(&self, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
+        self.inner.checkpoint().await?;
+        self.inner.fold(doc, dry_run).await
     }
-    /// Refuses new work, makes everything durable, carries the journal into the store.
+
+    /// Refuses new work, ends every document's task, carries the journal into the store and closes it. Sessions should
+    /// have been closed before.
     pub async fn drain(&self) -> Result<(), HubError> {
-        unimplemented!()
+        self.inner.draining.store(true, Ordering::SeqCst);
+        let mailboxes: Vec<_> = self.inner.awake().values().cloned().collect();
+        for mailbox in mailboxes {
+            let (stopping, stopped) = oneshot::channel();
+            if mailbox.post(Mail::Stop(stopping)).is_ok() {
+                // An error means that the task has ended by itself.
+                let _ = stopped.await;
+            }
+        }
+        if let Some(cause) = &*self.inner.failure() {
+            return Err(HubError::Storage(cause.clone()));
+        }
+        self.inner.checkpoint().await?;
+        self.inner.journal.close().await.map_err(|e| self.inner.fail(&e))
+    }
+
+    /// Number of documents awake now.
+    pub fn documents_awake(&self) -> usize {
+        self.inner.awake().len()
+    }
+
+    async fn must_exist(&self, doc: &DocName) -> Result<(), HubError> {
+        if self.inner.awake().contains_key(doc) {
+            return Ok(());
+        }
+        let name = doc.clone();
+        match self.inner.in_store(move |store| store.head(&name)).await? {
+            Some(_) => Ok(()),
+            None => Err(HubError::NoSuchDocument(doc.clone())),
+        }
+    }
+
+    async fn ask<T>(&self, doc: &DocName, query: impl FnOnce(Reply<T>) -> Query) -> Result<T, HubError> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.post(doc, Mail::Query(query(reply)))?;
+        answer.await.map_err(|_| HubError::Reloading(doc.clone()))?
+    }
+}
+
+impl Inner {
+    /// The document's mailbox, with a task that reads it.
+    fn mailbox(self: &Arc<Self>, doc: &DocName) -> Result<Arc<Mailbox>, HubError> {
+        self.mailbox_in(&mut self.awake(), doc)
+    }
+
+    /// Puts mail into the document's mailbox, waking the document if it sleeps.
+    fn post(self: &Arc<Self>, doc: &DocName, mail: Mail) -> Result<Arc<Mailbox>, HubError> {
+        // Under the map's lock, where no mailbox can close for being empty.
+        let mut awake = self.awake();
+        let mailbox = self.mailbox_in(&mut awake, doc)?;
+        mailbox.post(mail).map_err(|Closed| HubError::Reloading(doc.clone()))?;
+        Ok(mailbox)
+    }
+
+    fn mailbox_in(
+        self: &Arc<Self>,
+        awake: &mut HashMap<DocName, Arc<Mailbox>>,
+        doc: &DocName,
+    ) -> Result<Arc<Mailbox>, HubError> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(HubError::Draining);
+        }
+        if let Some(mailbox) = awake.get(doc) {
+            return Ok(mailbox.clone());
+        }
+        let mailbox = Arc::new(Mailbox::new(doc.clone()));
+        if self.failure().is_some() {
+            mailbox.failed();
+        }
+        awake.insert(doc.clone(), mailbox.clone());
+        tokio::spawn(Task::run(self.clone(), mailbox.clone()));
+        Ok(mailbox)
+    }
+
+    /// Takes the mailbox off the map and turns away whoever is in it.
+    fn forget(&self, mailbox: &Arc<Mailbox>, error: &HubError) {
+        let left = {
+            let mut awake = self.awake();
+            if awake.get(&mailbox.doc).is_some_and(|current| Arc::ptr_eq(current, mailbox)) {
+                awake.remove(&mailbox.doc);
+            }
+            mailbox.close()
+        };
+        left.turn_away(error);
+    }
+
+    /// Takes the mailbox off the map unless something has come into it.
+    fn forget_if_empty(&self, mailbox: &Arc<Mailbox>) -> bool {
+        let mut awake = self.awake();
+        let closed = mailbox.close_if_empty();
+        if closed {
+            awake.remove(&mailbox.doc);
+        }
+        closed
+    }
+
+    async fn in_store<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&dyn Store) -> Result<T, crate::store::StoreError> + Send + 'static,
+    ) -> Result<T, HubError> {
+        let store = self.store.clone();
+        match tokio::task::spawn_blocking(move || work(&*store)).await {
+            Ok(result) => result.map_err(|e| HubError::Storage(e.to_string())),
+            Err(panic) => Err(HubError::Storage(panic.to_string())),
+        }
+    }
+
+    /// Notes that storage failed, and tells every document (S7).
+    fn fail(&self, cause: &dyn Display) -> HubError {
+        let cause = self.failure().get_or_insert_with(|| cause.to_string()).clone();
+        for mailbox in self.awake().values() {
+            mailbox.failed();
+        }
+        HubError::Storage(cause)
+    }
+
+    fn storage_error(&self) -> HubError {
+        HubError::Storage(self.failure().clone().unwrap_or_else(|| "the journal has failed".to_owned()))
+    }
+
+    async fn watch_journal(self: Arc<Self>) {
+        let mut health = self.journal.health();
+        let failed = health.wait_for(|health| matches!(health, JournalHealth::Failed(_))).await;
+        let cause = match failed.as_deref() {
+            Ok(JournalHealth::Failed(cause)) => cause.clone(),
+            // The journal was closed.
+            Ok(JournalHealth::Ok) | Err(_) => return,
+        };
+        tracing::error!(cause, "journal failed: writes are refused until a restart");
+        self.fail(&cause);
+    }
+
+    fn awake(&self) -> MutexGuard<'_, HashMap<DocName, Arc<Mailbox>>> {
+        // Nothing under this lock can leave the map half changed.
+        self.awake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,12 @@
 //! The two sides of one peer in one document: what the document says to it, and what it says to the document.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::HubError;
+use super::mailbox::{Mail, Mailbox};
+use crate::ids::PeerId;
 use crate::wire::close::CloseReason;
 use crate::wire::message::ClientMessage;
 
@@ -23,11 +27,8 @@ pub enum FrameKind {
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Written or queued. `idle` says whether everything given before had already left for the kernel.
-    Taken {
-        /// Nothing was queued before this frame.
-        idle: bool,
-    },
+    /// Written or queued.
+    Taken,
     /// The bound was reached: this frame and every queued document or awareness frame that had not begun were dropped.
     /// The peer is behind until it reports [`PeerHandle::caught_up`].
     Behind,
@@ -39,25 +40,37 @@ pub enum Delivery {
 pub trait PeerSink: Send + Sync + 'static {
     /// Takes one complete WebSocket frame (header included, as built by `wire::frame`), shared between peers.
     fn deliver(&self, frame: &Bytes, kind: FrameKind) -> Delivery;
+    /// Whether everything taken so far has left for the kernel.
+    fn is_idle(&self) -> bool;
     /// Asks the connection to send a close frame with this reason after what is queued, and to end.
     fn close(&self, reason: CloseReason);
 }
 
 /// A session's hold on a document. Dropping it leaves the document, which clears the peer's presence.
-pub struct PeerHandle {}
+pub struct PeerHandle {
+    pub(super) id: PeerId,
+    pub(super) mailbox: Arc<Mailbox>,
+}
 
 impl PeerHandle {
     /// Hands a validated message to the document's task. Waits while the document's inbox is full, which is how
     /// back-pressure reaches the socket. Copies the payload; the frame may be reused afterwards.
     ///
     /// # Errors
-    /// When the document's task ended; the session should close with [`CloseReason::Reload`].
-    pub async fn send(&self, _message: ClientMessage<'_>) -> Result<(), HubError> {
-        unimplemented!()
+    /// [`HubError::Reloading`] when the document's task ended; the session should close with [`CloseReason::Reload`].
+    pub async fn send(&self, message: ClientMessage<'_>) -> Result<(), HubError> {
+        self.mailbox.send(self.id, message).await.map_err(|_| HubError::Reloading(self.mailbox.doc.clone()))
     }
 
     /// Says that the outbox has drained after [`Delivery::Behind`]; the document answers with one diff.
     pub fn caught_up(&self) {
-        unimplemented!()
+        // Should the task have ended, the session is being closed anyway.
+        let _ = self.mailbox.post(Mail::CaughtUp(self.id));
+    }
+}
+
+impl Drop for PeerHandle {
+    fn drop(&mut self) {
+        let _ = self.mailbox.post(Mail::Leave(self.id));
     }
 }

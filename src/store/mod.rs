@@ -59,7 +59,7 @@ pub struct Snapshot {
 }
 
 /// What the catalogue knows of a document without reading its contents.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DocHead {
     /// Position of the last record.
     pub last_seq: Seq,

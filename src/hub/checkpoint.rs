@@ -1,0 +1,235 @@
+//! Carries the journal into the store (S4), and folds logs that have grown long (S6). Off the hot path.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error, info, warn};
+
+use super::admin::CompactReport;
+use super::{HubError, Inner};
+use crate::ids::{DocName, Seq};
+use crate::journal::Journal;
+use crate::limits::{CHECKPOINT_BATCH_BYTES, COMPACT_LOG_BYTES, COMPACT_LOG_RECORDS, COMPACT_QUEUE_MAX};
+use crate::replica::compaction;
+use crate::store::{DocHead, LogAppend, Snapshot, Store};
+
+/// How many checkpoints have begun and ended; a document may sleep once one that began after its last record has ended.
+pub(super) struct Checkpoints {
+    begun: AtomicU64,
+    done: watch::Sender<u64>,
+    /// One at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { begun: AtomicU64::new(0), done: watch::Sender::new(0), turn: tokio::sync::Mutex::default() }
+    }
+}
+
+impl Checkpoints {
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        *self.done.borrow()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.done.subscribe()
+    }
+}
+
+/// Documents whose logs have grown long.
+#[derive(Default)]
+pub(super) struct Compactions {
+    waiting: Mutex<BTreeSet<DocName>>,
+    arrived: Notify,
+    /// One at a time: a fold takes memory for the whole document.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Inner {
+    /// Carries everything appended so far into the store, durably, and drops it from the journal.
+    pub(super) async fn checkpoint(self: &Arc<Self>) -> Result<(), HubError> {
+        let _turn = self.checkpoints.turn.lock().await;
+        let number = self.checkpoints.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.journal.bytes_pending() > 0 {
+            self.journal.rotate().await.map_err(|e| self.fail(&e))?;
+            let hub = self.clone();
+            let started = Instant::now();
+            let carried = tokio::task::spawn_blocking(move || carry(&hub.journal, &*hub.store)).await;
+            let touched = match carried {
+                Ok(Ok(touched)) => touched,
+                Ok(Err(error)) => return Err(self.fail(&error)),
+                Err(panic) => return Err(self.fail(&panic)),
+            };
+            debug!(documents = touched.len(), took_ms = started.elapsed().as_millis() as u64, "checkpoint");
+            self.compactions.suggest(touched);
+        }
+        self.checkpoints.done.send_replace(number);
+        Ok(())
+    }
+
+    /// Checkpoints whenever the journal has grown, or time has passed.
+    pub(super) async fn checkpoint_forever(self: Arc<Self>) {
+        const LOOK_EVERY: Duration = Duration::from_millis(250);
+        let mut look = interval(LOOK_EVERY.min(self.options.checkpoint_every));
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = Instant::now();
+        loop {
+            look.tick().await;
+            // Even with nothing pending, sleepers wait for a checkpoint that began after their last record.
+            let due = last.elapsed() >= self.options.checkpoint_every;
+            if due || self.journal.bytes_pending() >= self.options.checkpoint_bytes {
+                if let Err(error) = self.checkpoint().await {
+                    error!(%error, "checkpoint failed");
+                    return;
+                }
+                last = Instant::now();
+            }
+        }
+    }
+
+    /// Folds suggested documents, one after the other.
+    pub(super) async fn compact_forever(self: Arc<Self>) {
+        loop {
+            let Some(doc) = self.compactions.next() else {
+                self.compactions.arrived.notified().await;
+                continue;
+            };
+            match self.fold(&doc, false).await {
+                Ok(report) => {
+                    let (before, after) =
+                        (report.log_bytes + report.snapshot_bytes_before, report.snapshot_bytes_after);
+                    debug!(?doc, before, after, took_ms = report.took_ms, "compacted");
+                }
+                Err(error) => warn!(?doc, %error, "not compacted; its log stays as it is"),
+            }
+        }
+    }
+
+    /// Folds one document's stored log into a snapshot. With `dry_run` nothing is written.
+    pub(super) async fn fold(self: &Arc<Self>, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
+        let _turn = self.compactions.turn.lock().await;
+        let (hub, name) = (self.clone(), doc.clone());
+        let folded = tokio::task::spawn_blocking(move || fold(&*hub.store, &name, dry_run)).await;
+        folded.unwrap_or_else(|panic| Err(HubError::cannot_compact(doc, &panic)))
+    }
+}
+
+impl Compactions {
+    /// Puts documents on the list whose log is worth folding.
+    fn suggest(&self, heads: Vec<(DocName, DocHead)>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (doc, head) in heads {
+            if is_worth_folding(&head) && waiting.len() < COMPACT_QUEUE_MAX {
+                waiting.insert(doc);
+            }
+        }
+        if !waiting.is_empty() {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn next(&self) -> Option<DocName> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+}
+
+/// A fold costs what the document is large; so it waits until the log has grown by half of that, or has many records.
+fn is_worth_folding(head: &DocHead) -> bool {
+    let large = head.log_bytes > COMPACT_LOG_BYTES && head.log_bytes > head.snapshot_bytes / 2;
+    large || head.log_records > COMPACT_LOG_RECORDS
+}
+
+/// Reads the sealed segments and appends what they hold to the store, coalesced to one record per document; makes the
+/// store durable; only then removes the segments. Killed anywhere in between, it is done again: appends at or below a
+/// document's last position are passed over (ST2).
+fn carry(
+    journal: &Journal,
+    store: &dyn Store,
+) -> Result<Vec<(DocName, DocHead)>, Box<dyn std::error::Error + Send + Sync>> {
+    let sealed = journal.sealed();
+    let mut touched = BTreeSet::new();
+    let mut gathered = BTreeMap::<DocName, Vec<(Seq, Bytes)>>::new();
+    let mut gathered_bytes = 0;
+    for &segment in &sealed {
+        for record in journal.read(segment)? {
+            let record = record?;
+            gathered_bytes += record.update.len();
+            gathered.entry(record.doc).or_default().push((record.seq, record.update));
+            if gathered_bytes >= CHECKPOINT_BATCH_BYTES {
+                append(store, &mut gathered, &mut touched)?;
+                gathered_bytes = 0;
+            }
+        }
+    }
+    append(store, &mut gathered, &mut touched)?;
+    store.make_durable()?;
+    journal.remove(&sealed)?;
+    let mut heads = Vec::with_capacity(touched.len());
+    for doc in touched {
+        if let Some(head) = store.head(&doc)? {
+            heads.push((doc, head));
+        }
+    }
+    Ok(heads)
+}
+
+fn append(
+    store: &dyn Store,
+    gathered: &mut BTreeMap<DocName, Vec<(Seq, Bytes)>>,
+    touched: &mut BTreeSet<DocName>,
+) -> Result<(), crate::store::StoreError> {
+    let appends: Vec<_> =
+        std::mem::take(gathered).into_iter().map(|(doc, updates)| LogAppend { doc, updates }).collect();
+    touched.extend(appends.iter().map(|append| append.doc.clone()));
+    store.append(&appends, now_ms())
+}
+
+fn fold(store: &dyn Store, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
+    let started = Instant::now();
+    let failed = |error: &dyn std::fmt::Display| HubError::cannot_compact(doc, error);
+    let stored = store.load(doc).map_err(|e| failed(&e))?.ok_or_else(|| HubError::NoSuchDocument(doc.clone()))?;
+    let head = &stored.head;
+    let mut report = CompactReport {
+        name: doc.clone(),
+        log_records: head.log_records,
+        log_bytes: head.log_bytes,
+        snapshot_bytes_before: head.snapshot_bytes,
+        snapshot_bytes_after: head.snapshot_bytes,
+        written: false,
+        took_ms: 0,
+    };
+    // Only what was read may be replaced; more may have been appended since.
+    if let Some((covers, _)) = stored.log.last() {
+        let updates = stored.snapshot.iter().chain(stored.log.iter().map(|(_, update)| update));
+        let folded = compaction::fold(updates.map(|update| &update[..])).map_err(|e| failed(&e))?;
+        report.snapshot_bytes_after = folded.bytes() as u64;
+        if !dry_run {
+            let snapshot = Snapshot { covers: *covers, updates: folded.updates };
+            store.install_snapshot(doc, &snapshot, now_ms()).map_err(|e| failed(&e))?;
+            report.written = true;
+        }
+    }
+    report.took_ms = started.elapsed().as_millis() as u64;
+    Ok(report)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// What opening found in the journal, for the log.
+pub(super) fn log_recovery(pending: u64, took: Duration) {
+    if pending > 0 {
+        info!(bytes = pending, took_ms = took.as_millis() as u64, "journal replayed into the store");
+    }
+}

@@ -1,0 +1,279 @@
+//! Where everything for one document waits until its task takes all of it at once.
+//!
+//! Bounded in bytes ([`INBOX_BYTES_MAX`]): a session that finds no room waits, and then its socket waits too. Messages of
+//! a turn share one buffer, so that taking in an edit allocates nothing.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::{HubError, ImportReport, PeerSink};
+use crate::ids::{DocName, PeerId, Seq};
+use crate::journal::DurableSink;
+use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGE_COST};
+use crate::replica::Census;
+use crate::replica::content::Content;
+use crate::wire::message::ClientMessage;
+
+/// One document's inbox.
+pub struct Mailbox {
+    /// Whose.
+    pub doc: DocName,
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+    room: Semaphore,
+    durable: AtomicU64,
+    /// The task wants to hear of progress of the journal.
+    wants_durable: AtomicBool,
+    storage_failed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    batch: Batch,
+    closed: bool,
+}
+
+/// All that was waiting.
+#[derive(Default)]
+pub struct Batch {
+    /// What came, in order.
+    pub mail: Vec<Mail>,
+    /// The payloads of the messages.
+    pub bytes: Vec<u8>,
+    /// What it took from the budget.
+    cost: usize,
+}
+
+impl Batch {
+    /// Tells everyone in it that nothing will come of it.
+    pub fn turn_away(self, error: &HubError) {
+        for mail in self.mail {
+            match mail {
+                Mail::Join(_, sink) => sink.close(error.close_reason()),
+                Mail::Query(query) => query.refuse(error.clone()),
+                Mail::Import(_, reply) => drop(reply.send(Err(error.clone()))),
+                Mail::Stop(stopping) => drop(stopping.send(())),
+                Mail::Leave(_) | Mail::CaughtUp(_) | Mail::Message(..) => {}
+            }
+        }
+    }
+}
+
+/// What can come.
+pub enum Mail {
+    /// A peer joins; this is where its frames go.
+    Join(PeerId, Arc<dyn PeerSink>),
+    /// A peer's session ended.
+    Leave(PeerId),
+    /// A peer's outbox has drained.
+    CaughtUp(PeerId),
+    /// A peer says something; the payload lies in [`Batch::bytes`].
+    Message(PeerId, MessageKind, Range<usize>),
+    /// An admin asks.
+    Query(Query),
+    /// An admin brings an update, which lies in [`Batch::bytes`]; answered when it is durable.
+    Import(Range<usize>, Reply<ImportReport>),
+    /// The server stops: answer, then end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// [`ClientMessage`] without its payload.
+#[derive(Debug, Clone, Copy)]
+pub enum MessageKind {
+    /// See [`ClientMessage::SyncStep1`].
+    SyncStep1,
+    /// See [`ClientMessage::SyncStep2`].
+    SyncStep2,
+    /// See [`ClientMessage::Update`].
+    Update,
+    /// See [`ClientMessage::Awareness`].
+    Awareness,
+    /// See [`ClientMessage::QueryAwareness`].
+    QueryAwareness,
+    /// See [`ClientMessage::AckRequest`].
+    AckRequest,
+}
+
+impl MessageKind {
+    /// The message again, with its payload.
+    pub fn with(self, payload: &[u8]) -> ClientMessage<'_> {
+        match self {
+            MessageKind::SyncStep1 => ClientMessage::SyncStep1(payload),
+            MessageKind::SyncStep2 => ClientMessage::SyncStep2(payload),
+            MessageKind::Update => ClientMessage::Update(payload),
+            MessageKind::Awareness => ClientMessage::Awareness(payload),
+            MessageKind::QueryAwareness => ClientMessage::QueryAwareness,
+            MessageKind::AckRequest => ClientMessage::AckRequest(payload),
+        }
+    }
+
+    fn split(message: ClientMessage<'_>) -> (Self, &[u8]) {
+        match message {
+            ClientMessage::SyncStep1(payload) => (MessageKind::SyncStep1, payload),
+            ClientMessage::SyncStep2(payload) => (MessageKind::SyncStep2, payload),
+            ClientMessage::Update(payload) => (MessageKind::Update, payload),
+            ClientMessage::Awareness(payload) => (MessageKind::Awareness, payload),
+            ClientMessage::QueryAwareness => (MessageKind::QueryAwareness, &[]),
+            ClientMessage::AckRequest(payload) => (MessageKind::AckRequest, payload),
+        }
+    }
+}
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, HubError>>;
+
+/// What an admin asks of a document.
+pub enum Query {
+    /// The diff for this validated state vector.
+    Diff(Bytes, Reply<Bytes>),
+    /// The state vector.
+    StateVector(Reply<Bytes>),
+    /// Sizes and counts.
+    Census(Reply<Census>),
+    /// The shared types.
+    Content(Reply<Content>),
+}
+
+impl Query {
+    fn refuse(self, error: HubError) {
+        match self {
+            Query::Diff(_, reply) | Query::StateVector(reply) => drop(reply.send(Err(error))),
+            Query::Census(reply) => drop(reply.send(Err(error))),
+            Query::Content(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+/// The mailbox is closed: its document's task has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+impl Mailbox {
+    /// An empty, open mailbox.
+    pub fn new(doc: DocName) -> Self {
+        Self {
+            doc,
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+            room: Semaphore::new(INBOX_BYTES_MAX),
+            durable: AtomicU64::new(0),
+            wants_durable: AtomicBool::new(false),
+            storage_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Puts in a message, waiting for room.
+    pub async fn send(&self, peer: PeerId, message: ClientMessage<'_>) -> Result<(), Closed> {
+        let (kind, payload) = MessageKind::split(message);
+        self.put(payload, |range| Mail::Message(peer, kind, range)).await
+    }
+
+    /// Puts in a validated update of an admin, waiting for room.
+    pub async fn send_import(&self, update: &[u8], reply: Reply<ImportReport>) -> Result<(), Closed> {
+        self.put(update, |range| Mail::Import(range, reply)).await
+    }
+
+    async fn put(&self, payload: &[u8], mail: impl FnOnce(Range<usize>) -> Mail) -> Result<(), Closed> {
+        let cost = (payload.len() + INBOX_MESSAGE_COST).min(INBOX_BYTES_MAX);
+        // Given back by `done` when the turn is over.
+        self.room.acquire_many(cost as u32).await.map_err(|_| Closed)?.forget();
+        self.with_open(|batch| {
+            let from = batch.bytes.len();
+            batch.bytes.extend_from_slice(payload);
+            batch.mail.push(mail(from..batch.bytes.len()));
+            batch.cost += cost;
+        })
+    }
+
+    /// Puts in what takes no room worth counting: its number is bounded by that of sessions and admins.
+    pub fn post(&self, mail: Mail) -> Result<(), Closed> {
+        self.with_open(|batch| batch.mail.push(mail))
+    }
+
+    fn with_open(&self, put: impl FnOnce(&mut Batch)) -> Result<(), Closed> {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Err(Closed);
+        }
+        let was_empty = waiting.batch.mail.is_empty();
+        put(&mut waiting.batch);
+        drop(waiting);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits until something has come, or the journal has moved and that was wanted.
+    pub async fn arrival(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Takes all that waits. `spare` is an empty batch whose memory is used for what comes next.
+    pub fn take(&self, spare: Batch) -> Batch {
+        std::mem::replace(&mut self.lock().batch, spare)
+    }
+
+    /// Gives back the room that `batch` took, and returns its memory for another round.
+    pub fn done(&self, mut batch: Batch) -> Batch {
+        const KEEP_BYTES: usize = 64 << 10;
+        self.room.add_permits(std::mem::take(&mut batch.cost));
+        batch.mail.clear();
+        batch.bytes.clear();
+        batch.bytes.shrink_to(KEEP_BYTES);
+        batch.mail.shrink_to(KEEP_BYTES / size_of::<Mail>());
+        batch
+    }
+
+    /// Closes, unless something has come meanwhile.
+    pub fn close_if_empty(&self) -> bool {
+        let mut waiting = self.lock();
+        if waiting.batch.mail.is_empty() {
+            waiting.closed = true;
+            self.room.close();
+        }
+        waiting.closed
+    }
+
+    /// Closes, giving what is left so that it can be answered.
+    pub fn close(&self) -> Batch {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        self.room.close();
+        std::mem::take(&mut waiting.batch)
+    }
+
+    /// How far the journal has come with this document's records. `want` says whether to be woken by the next step.
+    pub fn durable(&self, want: bool) -> Seq {
+        self.wants_durable.store(want, Ordering::SeqCst);
+        Seq(self.durable.load(Ordering::SeqCst))
+    }
+
+    /// Whether the journal has failed.
+    pub fn storage_failed(&self) -> bool {
+        self.storage_failed.load(Ordering::SeqCst)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // A panic between lock and unlock leaves complete mail behind, so a poisoned lock is as good.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DurableSink for Mailbox {
+    fn durable(&self, seq: Seq) {
+        self.durable.fetch_max(seq.0, Ordering::SeqCst);
+        if self.wants_durable.load(Ordering::SeqCst) {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn failed(&self) {
+        self.storage_failed.store(true, Ordering::SeqCst);
+        self.arrived.notify_one();
+    }
+}

@@ -1,0 +1,404 @@
+//! The task of one awake document: takes all that waits, lets the replica decide, carries out what it wants done.
+//!
+//! Life: load (from the store, which holds everything of a sleeping document) → turns → sleep, when nobody has been here
+//! for a while and a checkpoint has carried its records into the store. A document that breaks is loaded again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::sleep_until;
+use tracing::{debug, error, warn};
+
+use super::mailbox::{Batch, Mail, Mailbox, Query, Reply};
+use super::peer::{Delivery, FrameKind, PeerSink};
+use super::{HubError, ImportReport, Inner, quarantine};
+use crate::ids::{PeerId, Seq};
+use crate::journal::{DurableSink, Record};
+use crate::limits::PEER_BASE_BYTES;
+use crate::replica::{Broken, Effects, Event, Offered, Replica, Weight};
+use crate::wire::close::CloseReason;
+use crate::wire::message::ServerMessage;
+use crate::wire::{frame, ywebsocket};
+
+/// One life of a document, from load to sleep.
+pub(super) struct Task {
+    hub: Arc<Inner>,
+    mailbox: Arc<Mailbox>,
+    peers: BTreeMap<PeerId, Connection>,
+    /// Imports whose fate this turn decides, by the number given to the replica.
+    deciding: Vec<(usize, Option<Reply<ImportReport>>)>,
+    /// Imports that wait for the journal.
+    imports: Vec<(Seq, Reply<ImportReport>, ImportReport)>,
+    /// Peers whose outboxes dropped something since the last turn.
+    fell_behind: Vec<PeerId>,
+    /// Peers that were sent much since it was last noted what they have.
+    worth_noting: Vec<PeerId>,
+    durable_seen: Seq,
+    failure_seen: bool,
+    /// One message a turn, to find out whose update breaks the document.
+    cautious: bool,
+    wake_at: Option<Instant>,
+    idle_since: Instant,
+    /// Number of the last checkpoint that may have begun before our last record was appended; a later one holds it.
+    unsaved_since: Option<u64>,
+    stopping: Vec<oneshot::Sender<()>>,
+}
+
+struct Connection {
+    sink: Arc<dyn PeerSink>,
+    bytes_since_noted: usize,
+}
+
+/// How a life ended.
+enum End {
+    Asleep,
+    Stopped,
+    Broken(Broken),
+}
+
+impl Task {
+    /// Lives until the document sleeps, is stopped, or cannot be opened.
+    pub(super) async fn run(hub: Arc<Inner>, mailbox: Arc<Mailbox>) {
+        let mut cautious = false;
+        loop {
+            let replica = match load(&hub, &mailbox).await {
+                Ok(replica) => replica,
+                Err(error) => {
+                    error!(doc = ?mailbox.doc, %error, "document cannot be opened");
+                    return hub.forget(&mailbox, &error);
+                }
+            };
+            let mut task = Task {
+                hub: hub.clone(),
+                mailbox: mailbox.clone(),
+                peers: BTreeMap::new(),
+                deciding: Vec::new(),
+                imports: Vec::new(),
+                fell_behind: Vec::new(),
+                worth_noting: Vec::new(),
+                durable_seen: replica.last_seq(),
+                failure_seen: false,
+                cautious,
+                wake_at: None,
+                idle_since: Instant::now(),
+                unsaved_since: None,
+                stopping: Vec::new(),
+            };
+            match Box::pin(task.live(replica)).await {
+                End::Asleep => {
+                    debug!(doc = ?mailbox.doc, "document asleep");
+                    return;
+                }
+                End::Stopped => {
+                    hub.forget(&mailbox, &HubError::Draining);
+                    for stopping in task.stopping {
+                        let _ = stopping.send(());
+                    }
+                    return;
+                }
+                End::Broken(broken) => {
+                    cautious = broken.senders.len() != 1;
+                    task.give_up(&broken);
+                    // Everything accepted must be in the store before it is loaded again.
+                    if let Err(error) = hub.checkpoint().await {
+                        error!(doc = ?mailbox.doc, %error, "broken document cannot be loaded again");
+                        return hub.forget(&mailbox, &error);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn live(&mut self, mut replica: Replica) -> End {
+        let mut spare = Batch::default();
+        loop {
+            let mut batch = self.mailbox.take(spare);
+            if !batch.mail.is_empty() || !self.peers.is_empty() {
+                self.idle_since = Instant::now();
+            }
+            let ended = self.turn(&mut replica, &mut batch).await;
+            spare = self.mailbox.done(batch);
+            if let Err(broken) = ended {
+                return End::Broken(broken);
+            }
+            if !self.stopping.is_empty() {
+                return End::Stopped;
+            }
+            if self.may_sleep() && self.hub.forget_if_empty(&self.mailbox) {
+                return End::Asleep;
+            }
+            // A document that always has work must not keep its thread for itself.
+            tokio::task::consume_budget().await;
+            self.wait(&replica).await;
+        }
+    }
+
+    /// Handles one batch: what is due first, then all that came, then the questions of admins.
+    async fn turn(&mut self, replica: &mut Replica, batch: &mut Batch) -> Result<(), Broken> {
+        let (bytes, mut events, mut queries) = (&batch.bytes, self.due(), Vec::new());
+        for mail in batch.mail.drain(..) {
+            match mail {
+                Mail::Join(id, sink) => {
+                    self.peers.insert(id, Connection { sink, bytes_since_noted: 0 });
+                    events.push(Event::Joined(id));
+                }
+                Mail::Leave(id) => {
+                    self.peers.remove(&id);
+                    events.push(Event::Left(id));
+                }
+                Mail::CaughtUp(id) => events.push(Event::CaughtUp(id)),
+                Mail::Message(id, kind, range) => {
+                    events.push(Event::Message(id, kind.with(bytes.get(range).unwrap_or_default())));
+                }
+                Mail::Import(range, reply) => {
+                    let update = bytes.get(range).unwrap_or_default();
+                    events.push(Event::Offered(self.deciding.len() as u64, update));
+                    self.deciding.push((update.len(), Some(reply)));
+                }
+                Mail::Query(query) => queries.push(query),
+                Mail::Stop(stopping) => self.stopping.push(stopping),
+            }
+        }
+        let together = if self.cautious { 1 } else { events.len().max(1) };
+        for events in events.chunks(together) {
+            let effects = replica.handle(events, Instant::now());
+            if let Some(broken) = effects.broken {
+                return Err(broken);
+            }
+            self.carry_out(replica, effects).await;
+        }
+        self.deciding.clear();
+        for query in queries {
+            answer(replica, query)?;
+        }
+        Ok(())
+    }
+
+    /// Events that nobody sent: what outboxes did, how far the journal is, that it failed, what time it is.
+    fn due(&mut self) -> Vec<Event<'static>> {
+        let mut events: Vec<Event<'static>> = self.fell_behind.drain(..).map(Event::FellBehind).collect();
+        let peers = &mut self.peers;
+        self.worth_noting.retain(|id| {
+            let Some(peer) = peers.get_mut(id) else { return false };
+            let idle = peer.sink.is_idle();
+            if idle {
+                peer.bytes_since_noted = 0;
+                events.push(Event::Flushed(*id));
+            }
+            !idle
+        });
+        if self.mailbox.storage_failed() && !self.failure_seen {
+            self.failure_seen = true;
+            events.push(Event::StorageFailed);
+            for (_, reply, _) in self.imports.drain(..) {
+                let _ = reply.send(Err(self.hub.storage_error()));
+            }
+        }
+        let durable = self.mailbox.durable(true);
+        if durable > self.durable_seen {
+            self.durable_seen = durable;
+            events.push(Event::Durable(durable));
+            self.settle_imports();
+        }
+        if self.wake_at.is_some_and(|at| at <= Instant::now()) {
+            self.wake_at = None;
+            events.push(Event::Timer);
+        }
+        events
+    }
+
+    /// Carries out one turn's effects, in the order in which [`Effects`] lists them.
+    async fn carry_out(&mut self, replica: &Replica, effects: Effects) {
+        let Effects { append, broadcast, presence, send, offered, close, wake_at, broken: _ } = effects;
+        let mut written = true;
+        if !append.is_empty() {
+            let doc = &self.mailbox.doc;
+            let records = append.into_iter().map(|(seq, update)| Record { doc: doc.clone(), seq, update }).collect();
+            let sink: Arc<dyn DurableSink> = self.mailbox.clone();
+            let appended = self.hub.journal.append(records, Some(sink)).await;
+            self.unsaved_since = Some(self.hub.checkpoints.begun());
+            if let Err(error) = appended {
+                // Nobody is shown what may not survive; nobody is acked either (S7, S8).
+                warn!(doc = ?self.mailbox.doc, %error, "edit not accepted");
+                self.mailbox.failed();
+                written = false;
+            }
+        }
+        if let Some((update, except)) = broadcast.filter(|_| written) {
+            self.broadcast(replica, update, except);
+        }
+        if let Some(entries) = presence {
+            let frame = encode(&ServerMessage::Awareness(entries));
+            for (id, peer) in &mut self.peers {
+                deliver(*id, peer, &frame, FrameKind::Awareness, &mut self.fell_behind, &mut self.worth_noting);
+            }
+        }
+        for (id, message, weight) in send {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                let kind = match weight {
+                    Weight::Control => FrameKind::Control,
+                    Weight::Presence => FrameKind::Awareness,
+                    Weight::Answer => FrameKind::Answer,
+                };
+                deliver(id, peer, &encode(&message), kind, &mut self.fell_behind, &mut self.worth_noting);
+            }
+        }
+        for (number, offered) in offered {
+            self.decide_import(number, offered, written);
+        }
+        for (id, reason) in close {
+            if let Some(peer) = self.peers.get(&id) {
+                peer.sink.close(reason);
+            }
+        }
+        self.wake_at = wake_at;
+    }
+
+    /// One frame, built once, to everyone who follows the document but the one who sent it.
+    fn broadcast(&mut self, replica: &Replica, update: Bytes, except: Option<PeerId>) {
+        let mut peers = self.peers.iter_mut().peekable();
+        let mut frame = None;
+        // Both sides are sorted by id, so one walk finds them all.
+        for id in replica.audience().filter(|id| Some(*id) != except) {
+            while peers.next_if(|(peer, _)| **peer < id).is_some() {}
+            let Some((_, peer)) = peers.next_if(|(peer, _)| **peer == id) else { continue };
+            let frame = frame.get_or_insert_with(|| encode(&ServerMessage::Update(update.clone())));
+            deliver(id, peer, frame, FrameKind::Document, &mut self.fell_behind, &mut self.worth_noting);
+        }
+    }
+
+    fn decide_import(&mut self, number: u64, offered: Offered, written: bool) {
+        let Some((offered_bytes, reply)) = self.deciding.get_mut(number as usize) else { return };
+        let (offered_bytes, Some(reply)) = (*offered_bytes, reply.take()) else { return };
+        let report = ImportReport {
+            name: self.mailbox.doc.clone(),
+            offered_bytes: offered_bytes as u64,
+            accepted_bytes: offered.accepted_bytes as u64,
+            parked_bytes: offered.parked_bytes as u64,
+        };
+        let refused = match offered.refused {
+            Some(_) if self.failure_seen => Some(self.hub.storage_error()),
+            Some(why) => Some(HubError::BadUpdate(why.to_owned())),
+            None if !written => Some(self.hub.storage_error()),
+            None => None,
+        };
+        match refused {
+            Some(error) => drop(reply.send(Err(error))),
+            None => {
+                self.imports.push((offered.seq, reply, report));
+                self.settle_imports();
+            }
+        }
+    }
+
+    fn settle_imports(&mut self) {
+        let durable = self.durable_seen;
+        for (_, reply, report) in self.imports.extract_if(.., |(seq, ..)| *seq <= durable) {
+            let _ = reply.send(Ok(report));
+        }
+    }
+
+    /// The document broke: keep what broke it, end its sender for good, and let the others come back.
+    fn give_up(&mut self, broken: &Broken) {
+        let culprit = match broken.senders[..] {
+            [sender] => Some(sender),
+            _ => None,
+        };
+        error!(doc = ?self.mailbox.doc, error = %broken.error, bytes = broken.update.len(), ?culprit, "document broke");
+        quarantine::keep(self.hub.options.quarantine.as_deref(), &self.mailbox.doc, &broken.update);
+        for (id, peer) in &self.peers {
+            let reason = if culprit == Some(*id) { CloseReason::UpdateRefused } else { CloseReason::Reload };
+            peer.sink.close(reason);
+        }
+        let reloading = || HubError::Reloading(self.mailbox.doc.clone());
+        for (_, reply, _) in self.imports.drain(..) {
+            let _ = reply.send(Err(reloading()));
+        }
+        for reply in self.deciding.drain(..).filter_map(|(_, reply)| reply) {
+            let _ = reply.send(Err(HubError::BadUpdate(broken.error.to_string())));
+        }
+    }
+
+    fn may_sleep(&self) -> bool {
+        let saved = self.unsaved_since.is_none_or(|begun| self.hub.checkpoints.done() > begun);
+        saved && self.peers.is_empty() && self.imports.is_empty() && self.idle_deadline() <= Instant::now()
+    }
+
+    fn idle_deadline(&self) -> Instant {
+        self.idle_since + self.hub.options.idle_after
+    }
+
+    /// Waits for mail, for the journal if somebody waits for it, or for the time to do something.
+    async fn wait(&self, replica: &Replica) {
+        let wants_durable = replica.awaits_durability() || !self.imports.is_empty();
+        if self.mailbox.durable(wants_durable) > self.durable_seen && wants_durable {
+            return;
+        }
+        let alone = self.peers.is_empty();
+        let deadline = [self.wake_at, alone.then(|| self.idle_deadline())].into_iter().flatten().min();
+        let overdue = alone && deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let mut checkpoints = self.hub.checkpoints.watch();
+        tokio::select! {
+            () = self.mailbox.arrival() => {}
+            // Nothing but a checkpoint keeps an overdue document awake.
+            _ = checkpoints.changed(), if overdue => {}
+            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() && !overdue => {}
+        }
+    }
+}
+
+fn deliver(
+    id: PeerId,
+    peer: &mut Connection,
+    frame: &Bytes,
+    kind: FrameKind,
+    fell_behind: &mut Vec<PeerId>,
+    worth_noting: &mut Vec<PeerId>,
+) {
+    match peer.sink.deliver(frame, kind) {
+        Delivery::Taken => {
+            let before = peer.bytes_since_noted;
+            peer.bytes_since_noted += frame.len();
+            if before < PEER_BASE_BYTES && peer.bytes_since_noted >= PEER_BASE_BYTES {
+                worth_noting.push(id);
+            }
+        }
+        Delivery::Behind => fell_behind.push(id),
+        // The session says so itself by leaving.
+        Delivery::Closed => {}
+    }
+}
+
+fn encode(message: &ServerMessage) -> Bytes {
+    let (head, payload) = ywebsocket::encode_parts(message);
+    frame::binary(&[&head, payload])
+}
+
+fn answer(replica: &mut Replica, query: Query) -> Result<(), Broken> {
+    let broken = |error| Broken { error, senders: Vec::new(), update: Bytes::new() };
+    match query {
+        Query::Diff(state_vector, reply) => drop(reply.send(Ok(replica.diff(&state_vector).map_err(broken)?))),
+        Query::StateVector(reply) => drop(reply.send(Ok(replica.clocks().1))),
+        Query::Census(reply) => drop(reply.send(Ok(replica.census()))),
+        Query::Content(reply) => drop(reply.send(Ok(replica.content().map_err(broken)?))),
+    }
+    Ok(())
+}
+
+/// Loads a document from the store, which holds everything of one that sleeps; off the async threads.
+async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Replica, HubError> {
+    let _turn = hub.loads.acquire().await.map_err(|_| HubError::Draining)?;
+    let (hub, doc) = (hub.clone(), mailbox.doc.clone());
+    let loaded = tokio::task::spawn_blocking(move || {
+        let Some(stored) = hub.store.load(&doc).map_err(|e| HubError::cannot_open(&doc, &e))? else {
+            return Ok(Replica::new());
+        };
+        let log = stored.log.iter().map(|(_, update)| update);
+        let updates = stored.snapshot.iter().chain(log).map(|update| &update[..]);
+        Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(&doc, &e))
+    });
+    loaded.await.unwrap_or_else(|panic| Err(HubError::cannot_open(&mailbox.doc, &panic)))
+}
