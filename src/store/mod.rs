@@ -13,9 +13,19 @@
 //! - **ST7** Damage is an error that names the document and the record, never wrong data and never a panic.
 //! - **ST8** `list` is sorted by the bytes of the names.
 
+#[cfg(test)]
+mod contract;
+mod keys;
+pub mod memory;
+mod record;
+pub mod sled;
+
 use bytes::Bytes;
 
 use crate::ids::{DocName, Seq};
+
+pub use memory::MemoryStore;
+pub use sled::SledStore;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +57,29 @@ pub struct LogAppend {
     pub doc: DocName,
     /// The records: position and update, positions rising and dense.
     pub updates: Vec<(Seq, Bytes)>,
+}
+
+impl LogAppend {
+    /// The updates a log that ends at `last` does not have yet (ST2).
+    ///
+    /// Errors: [`StoreError::Damaged`] when the positions are not dense or leave a gap after `last`. Either would mean
+    /// that updates were lost on the way here, and appending the rest would hide it for ever.
+    fn after(&self, last: Seq) -> Result<&[(Seq, Bytes)], StoreError> {
+        let known = self.updates.partition_point(|(seq, _)| *seq <= last);
+        let new = self.updates.get(known..).unwrap_or_default();
+        let mut expected = last;
+        for (seq, _) in new {
+            expected = expected.next();
+            if *seq != expected {
+                return Err(StoreError::Damaged {
+                    doc: self.doc.clone(),
+                    what: "the log".to_owned(),
+                    why: format!("after position {last}, position {expected} is missing and {seq} was offered"),
+                });
+            }
+        }
+        Ok(new)
+    }
 }
 
 /// A whole document as one list of updates.
@@ -100,8 +133,14 @@ pub trait Store: Send + Sync + 'static {
     fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError>;
     /// Appends one coalesced record per document (ST2). `now_ms` is milliseconds since 1970. Not durable until
     /// [`Store::make_durable`].
+    ///
+    /// Errors: [`StoreError::Damaged`] when a document's catalogue entry is damaged or its positions leave a gap; then
+    /// nothing of the call is written, and it may be made again without that document.
     fn append(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError>;
     /// Replaces the log up to `snapshot.covers` by the snapshot (ST4, ST5). Makes what it must durable itself.
+    ///
+    /// Creates the document if need be, and raises `last_seq` to `covers`. A snapshot that covers less than the one in
+    /// place is passed over: the log it would need is gone.
     fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError>;
     /// Returns when everything written so far survives a power cut (ST3, S4).
     fn make_durable(&self) -> Result<(), StoreError>;

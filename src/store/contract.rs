@@ -1,0 +1,271 @@
+//! The suite that every [`Store`] passes: one function for each rule, taking a maker of empty stores.
+
+use bytes::Bytes;
+
+use super::{LogAppend, Snapshot, Store, StoreError};
+use crate::ids::{DocName, Seq};
+use crate::limits::DOC_NAME_BYTES_MAX;
+
+/// A maker of empty stores.
+pub(super) type Make<'a> = &'a dyn Fn() -> Box<dyn Store>;
+
+/// The suite as tests of the calling module; the argument makes an empty store.
+macro_rules! suite {
+    ($make:expr) => {
+        $crate::store::contract::suite!($make;
+            st1_load_returns_snapshot_then_log
+            st1_an_append_is_seen_whole_whatever_its_size
+            st2_replay_adds_nothing_twice
+            st2_positions_that_leave_a_gap_are_refused_and_nothing_is_written
+            st4_install_replaces_and_creates
+            st4_an_older_snapshot_is_passed_over
+            st5_install_removes_exactly_what_it_covers
+            st8_list_is_sorted_and_pages
+            names_that_are_prefixes_of_each_other_do_not_mix
+            heads_count_and_date
+            large_documents_and_long_names
+            nothing_is_there_at_first
+        );
+    };
+    ($make:expr; $($rule:ident)*) => {
+        $(#[test]
+        fn $rule() {
+            $crate::store::contract::$rule(&$make);
+        })*
+    };
+}
+pub(super) use suite;
+
+fn doc(name: &str) -> DocName {
+    DocName::parse(name).expect("a valid name")
+}
+
+/// Updates `from..=to`, each saying its document and position.
+pub(super) fn append(name: &str, from: u64, to: u64) -> LogAppend {
+    let update = |seq| (Seq(seq), Bytes::from(format!("{name}#{seq}")));
+    LogAppend { doc: doc(name), updates: (from..=to).map(update).collect() }
+}
+
+pub(super) fn snapshot(covers: u64, updates: &[&str]) -> Snapshot {
+    let updates = updates.iter().map(|u| Bytes::copy_from_slice(u.as_bytes())).collect();
+    Snapshot { covers: Seq(covers), updates }
+}
+
+/// A document in one line: snapshot position and updates, then the log. Checks that the head agrees.
+pub(super) fn show(store: &dyn Store, name: &str) -> String {
+    let Some(stored) = store.load(&doc(name)).expect("loads") else { return "none".to_owned() };
+    let head = &stored.head;
+    assert_eq!(store.head(&doc(name)).expect("has a head").as_ref(), Some(head));
+    assert_eq!(head.log_updates, stored.log.len() as u64);
+    assert_eq!(head.log_bytes, stored.log.iter().map(|(_, u)| u.len() as u64).sum::<u64>());
+    assert_eq!(head.snapshot_bytes, stored.snapshot.iter().map(|u| u.len() as u64).sum::<u64>());
+    assert_eq!(head.last_seq, stored.log.last().map_or(head.snapshot_seq, |(seq, _)| *seq));
+    let text = |u: &Bytes| String::from_utf8_lossy(u).into_owned();
+    let snapshot: Vec<_> = stored.snapshot.iter().map(text).collect();
+    let log: Vec<_> = stored.log.iter().map(|(seq, u)| format!("{seq}:{}", text(u))).collect();
+    format!("@{} [{}] [{}]", head.snapshot_seq, snapshot.join(" "), log.join(" "))
+}
+
+pub(super) fn nothing_is_there_at_first(make: Make<'_>) {
+    let store = make();
+    assert_eq!(show(&*store, "d"), "none");
+    assert_eq!(store.head(&doc("d")).expect("asks"), None);
+    assert!(store.list("", None, 10).expect("lists").is_empty());
+    assert_eq!(store.documents().expect("counts"), 0);
+    store.append(&[], 1).expect("an empty call is fine");
+    store.append(&[LogAppend { doc: doc("d"), updates: Vec::new() }], 1).expect("an empty append is fine");
+    assert_eq!(show(&*store, "d"), "none");
+    assert_eq!(store.documents().expect("counts"), 0);
+    store.make_durable().expect("syncs");
+    store.bytes_on_disk().expect("measures");
+}
+
+pub(super) fn st1_load_returns_snapshot_then_log(make: Make<'_>) {
+    let store = make();
+    store.append(&[append("d", 1, 3), append("e", 1, 1)], 1).expect("appends");
+    store.append(&[append("d", 4, 4)], 2).expect("appends");
+    assert_eq!(show(&*store, "d"), "@0 [] [1:d#1 2:d#2 3:d#3 4:d#4]");
+    store.install_snapshot(&doc("d"), &snapshot(4, &["state", "parked"]), 3).expect("installs");
+    store.append(&[append("d", 5, 6)], 4).expect("appends");
+    store.make_durable().expect("syncs");
+    assert_eq!(show(&*store, "d"), "@4 [state parked] [5:d#5 6:d#6]");
+    assert_eq!(show(&*store, "e"), "@0 [] [1:e#1]");
+}
+
+pub(super) fn st1_an_append_is_seen_whole_whatever_its_size(make: Make<'_>) {
+    let store = make();
+    // Around the sizes at which records are cut, and empty updates too.
+    let sizes = [0, 1, 2_900, 2_950, 2_951, 2_952, 2_953, 3_000, 5_999, 6_000, 70_000, 0, 300_000];
+    let updates: Vec<_> = (1..).map(Seq).zip(sizes).map(|(seq, n)| (seq, Bytes::from(vec![seq.0 as u8; n]))).collect();
+    for one in &updates {
+        store.append(&[LogAppend { doc: doc("each"), updates: vec![one.clone()] }], 1).expect("appends");
+    }
+    store.append(&[LogAppend { doc: doc("all"), updates: updates.clone() }], 1).expect("appends");
+    for name in ["each", "all"] {
+        let stored = store.load(&doc(name)).expect("loads").expect("is there");
+        assert_eq!(stored.log, updates);
+    }
+    assert_eq!(store.head(&doc("each")).expect("has a head").map(|h| h.log_records), Some(sizes.len() as u64));
+    assert_eq!(store.head(&doc("all")).expect("has a head").map(|h| h.log_records), Some(1));
+}
+
+pub(super) fn st2_replay_adds_nothing_twice(make: Make<'_>) {
+    let store = make();
+    store.append(&[append("d", 1, 3)], 1).expect("appends");
+    let before = store.head(&doc("d")).expect("has a head");
+    store.append(&[append("d", 1, 3), append("d", 2, 2)], 9).expect("replays");
+    assert_eq!(store.head(&doc("d")).expect("has a head"), before);
+    store.append(&[append("d", 2, 5), append("d", 4, 6)], 9).expect("replays in part");
+    assert_eq!(show(&*store, "d"), "@0 [] [1:d#1 2:d#2 3:d#3 4:d#4 5:d#5 6:d#6]");
+    store.install_snapshot(&doc("d"), &snapshot(6, &["s"]), 9).expect("installs");
+    store.append(&[append("d", 1, 7)], 9).expect("replays over a snapshot");
+    assert_eq!(show(&*store, "d"), "@6 [s] [7:d#7]");
+}
+
+pub(super) fn st2_positions_that_leave_a_gap_are_refused_and_nothing_is_written(make: Make<'_>) {
+    let store = make();
+    store.append(&[append("d", 1, 2)], 1).expect("appends");
+    let mut holed = append("d", 3, 6);
+    holed.updates.remove(1);
+    for bad in [append("d", 4, 5), append("new", 2, 3), holed] {
+        let refused = store.append(&[append("other", 1, 1), bad.clone()], 2).expect_err("refuses the gap");
+        assert!(matches!(refused, StoreError::Damaged { doc, .. } if doc == bad.doc));
+    }
+    assert_eq!(show(&*store, "d"), "@0 [] [1:d#1 2:d#2]");
+    assert_eq!(show(&*store, "other"), "none");
+    assert_eq!(show(&*store, "new"), "none");
+    assert_eq!(store.documents().expect("counts"), 1);
+}
+
+pub(super) fn st4_install_replaces_and_creates(make: Make<'_>) {
+    let store = make();
+    store.install_snapshot(&doc("d"), &snapshot(7, &["one"]), 1).expect("creates");
+    assert_eq!(show(&*store, "d"), "@7 [one] []");
+    assert_eq!(store.documents().expect("counts"), 1);
+    store.install_snapshot(&doc("d"), &snapshot(7, &["two", "", "three"]), 2).expect("replaces at the same position");
+    assert_eq!(show(&*store, "d"), "@7 [two  three] []");
+    store.append(&[append("d", 1, 9)], 3).expect("appends");
+    store.install_snapshot(&doc("d"), &snapshot(20, &["four"]), 4).expect("covers more than the log");
+    assert_eq!(show(&*store, "d"), "@20 [four] []");
+    store.append(&[append("d", 10, 21)], 5).expect("appends");
+    assert_eq!(show(&*store, "d"), "@20 [four] [21:d#21]");
+    store.install_snapshot(&doc("empty"), &snapshot(0, &[]), 6).expect("creates an empty document");
+    assert_eq!(show(&*store, "empty"), "@0 [] []");
+    store.append(&[append("empty", 1, 1)], 7).expect("appends");
+    assert_eq!(show(&*store, "empty"), "@0 [] [1:empty#1]");
+    assert_eq!(store.documents().expect("counts"), 2);
+}
+
+pub(super) fn st4_an_older_snapshot_is_passed_over(make: Make<'_>) {
+    let store = make();
+    store.append(&[append("d", 1, 5)], 1).expect("appends");
+    store.install_snapshot(&doc("d"), &snapshot(4, &["new"]), 2).expect("installs");
+    store.install_snapshot(&doc("d"), &snapshot(3, &["old"]), 3).expect("passes over");
+    assert_eq!(show(&*store, "d"), "@4 [new] [5:d#5]");
+}
+
+pub(super) fn st5_install_removes_exactly_what_it_covers(make: Make<'_>) {
+    for covers in 0..=9 {
+        let store = make();
+        for (from, to) in [(1, 3), (4, 4), (5, 9)] {
+            store.append(&[append("d", from, to), append("dd", from, to)], 1).expect("appends");
+        }
+        let untouched = show(&*store, "dd");
+        store.install_snapshot(&doc("d"), &snapshot(covers, &["s"]), 2).expect("installs");
+        let left: Vec<_> = (covers + 1..=9).map(|seq| format!("{seq}:d#{seq}")).collect();
+        assert_eq!(show(&*store, "d"), format!("@{covers} [s] [{}]", left.join(" ")));
+        let records = [3, 4, 9].iter().filter(|last| **last > covers).count() as u64;
+        assert_eq!(store.head(&doc("d")).expect("has a head").map(|h| h.log_records), Some(records));
+        assert_eq!(show(&*store, "dd"), untouched);
+        // And again, from within a record that is left in part.
+        store.append(&[append("d", 10, 11)], 3).expect("appends");
+        store.install_snapshot(&doc("d"), &snapshot(10, &["t"]), 4).expect("installs");
+        assert_eq!(show(&*store, "d"), "@10 [t] [11:d#11]");
+    }
+}
+
+pub(super) fn st8_list_is_sorted_and_pages(make: Make<'_>) {
+    let store = make();
+    let mut names: Vec<String> =
+        ["b", "a/2", "a/10", "a", "ä", "a/", "Z", "b\u{1}", "日本"].map(str::to_owned).to_vec();
+    let appends: Vec<_> = names.iter().map(|name| append(name, 1, 2)).collect();
+    store.append(&appends, 5).expect("appends");
+    names.sort();
+    let list = |prefix: &str, after: Option<&str>, limit| -> Vec<String> {
+        let listed = store.list(prefix, after.map(doc).as_ref(), limit).expect("lists");
+        listed
+            .into_iter()
+            .map(|(name, head)| {
+                assert_eq!(Some(head), store.head(&name).expect("has a head"));
+                name.as_str().to_owned()
+            })
+            .collect()
+    };
+    assert_eq!(list("", None, 100), names);
+    assert_eq!(list("a", None, 100), ["a", "a/", "a/10", "a/2"]);
+    assert_eq!(list("a/", Some("a/10"), 100), ["a/2"]);
+    assert_eq!(list("a/", Some("A"), 1), ["a/"]);
+    assert!(list("a/", Some("b"), 100).is_empty());
+    assert!(list("c", None, 100).is_empty());
+    assert!(list("", None, 0).is_empty());
+    let (mut paged, mut after) = (Vec::new(), None);
+    loop {
+        let page = list("", after.as_deref(), 2);
+        let Some(last) = page.last() else { break };
+        after = Some(last.clone());
+        paged.extend(page);
+    }
+    assert_eq!(paged, names);
+    assert_eq!(store.documents().expect("counts"), names.len() as u64);
+}
+
+pub(super) fn names_that_are_prefixes_of_each_other_do_not_mix(make: Make<'_>) {
+    let store = make();
+    let names = ["a", "aa", "a\u{1}", "a/", "aaa", "h", "l", "r", "s"];
+    for round in 0..3 {
+        let appends: Vec<_> = names.iter().map(|n| append(n, round * 2 + 1, round * 2 + 2)).collect();
+        store.append(&appends, 1).expect("appends");
+    }
+    store.install_snapshot(&doc("a"), &snapshot(6, &["s"]), 2).expect("installs");
+    store.install_snapshot(&doc("aaa"), &snapshot(5, &["t"]), 2).expect("installs");
+    for name in names {
+        let log = |from: u64| (from..=6).map(|seq| format!("{seq}:{name}#{seq}")).collect::<Vec<_>>().join(" ");
+        let expected = match name {
+            "a" => "@6 [s] []".to_owned(),
+            "aaa" => format!("@5 [t] [{}]", log(6)),
+            _ => format!("@0 [] [{}]", log(1)),
+        };
+        assert_eq!(show(&*store, name), expected);
+    }
+}
+
+pub(super) fn heads_count_and_date(make: Make<'_>) {
+    let store = make();
+    store.append(&[append("d", 1, 3)], 100).expect("appends");
+    store.append(&[append("d", 4, 4)], 200).expect("appends");
+    let head = store.head(&doc("d")).expect("asks").expect("has a head");
+    assert_eq!((head.created_ms, head.updated_ms), (100, 200));
+    assert_eq!((head.log_records, head.log_updates, head.log_bytes, head.snapshot_bytes), (2, 4, 12, 0));
+    store.install_snapshot(&doc("d"), &snapshot(4, &["1234", "5"]), 300).expect("installs");
+    let head = store.head(&doc("d")).expect("asks").expect("has a head");
+    // A compaction is no change of the document.
+    assert_eq!((head.created_ms, head.updated_ms), (100, 200));
+    assert_eq!((head.log_records, head.log_updates, head.log_bytes, head.snapshot_bytes), (0, 0, 0, 5));
+}
+
+pub(super) fn large_documents_and_long_names(make: Make<'_>) {
+    let store = make();
+    let large: Vec<u8> = (0..5_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let large = Bytes::from(large);
+    for name in ["x".repeat(DOC_NAME_BYTES_MAX), "ä".repeat(DOC_NAME_BYTES_MAX / 2), "short".to_owned()] {
+        let updates = vec![(Seq(1), large.clone())];
+        store.append(&[LogAppend { doc: doc(&name), updates }], 1).expect("appends");
+        let stored = store.load(&doc(&name)).expect("loads").expect("is there");
+        assert_eq!(stored.log, [(Seq(1), large.clone())]);
+        let whole = Snapshot { covers: Seq(1), updates: vec![large.clone(), Bytes::from_static(b"parked")] };
+        store.install_snapshot(&doc(&name), &whole, 2).expect("installs");
+        let stored = store.load(&doc(&name)).expect("loads").expect("is there");
+        assert_eq!(stored.snapshot, whole.updates);
+        assert!(stored.log.is_empty());
+    }
+}

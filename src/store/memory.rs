@@ -1,0 +1,152 @@
+//! A store that forgets when it is dropped: for tests, and the plainest reading of the rules in [`super`].
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{DocHead, LogAppend, Snapshot, Store, StoreError, StoredDocument};
+use crate::ids::{DocName, Seq};
+
+/// Documents in memory. ST3 and ST6 hold trivially: there is no disk and no engine.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    documents: Mutex<BTreeMap<DocName, Document>>,
+}
+
+#[derive(Debug)]
+struct Document {
+    last_seq: Seq,
+    snapshot_seq: Seq,
+    snapshot: Vec<Bytes>,
+    log: Vec<(Seq, Bytes)>,
+    /// Last position of each coalesced record after the snapshot.
+    records: Vec<Seq>,
+    created_ms: u64,
+    updated_ms: u64,
+}
+
+impl Document {
+    fn new(now_ms: u64) -> Self {
+        Self {
+            last_seq: Seq::ZERO,
+            snapshot_seq: Seq::ZERO,
+            snapshot: Vec::new(),
+            log: Vec::new(),
+            records: Vec::new(),
+            created_ms: now_ms,
+            updated_ms: now_ms,
+        }
+    }
+
+    fn head(&self) -> DocHead {
+        DocHead {
+            last_seq: self.last_seq,
+            snapshot_seq: self.snapshot_seq,
+            snapshot_bytes: self.snapshot.iter().map(|u| u.len() as u64).sum(),
+            log_bytes: self.log.iter().map(|(_, u)| u.len() as u64).sum(),
+            log_updates: self.log.len() as u64,
+            log_records: self.records.len() as u64,
+            created_ms: self.created_ms,
+            updated_ms: self.updated_ms,
+        }
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn documents_locked(&self) -> MutexGuard<'_, BTreeMap<DocName, Document>> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&self, doc: &DocName) -> Result<Option<StoredDocument>, StoreError> {
+        Ok(self.documents_locked().get(doc).map(|d| StoredDocument {
+            head: d.head(),
+            snapshot: d.snapshot.clone(),
+            log: d.log.clone(),
+        }))
+    }
+
+    fn head(&self, doc: &DocName) -> Result<Option<DocHead>, StoreError> {
+        Ok(self.documents_locked().get(doc).map(Document::head))
+    }
+
+    fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError> {
+        let from = match after {
+            Some(name) if name.as_str() >= prefix => Bound::Excluded(name.as_str()),
+            Some(_) | None => Bound::Included(prefix),
+        };
+        Ok(self
+            .documents_locked()
+            .range::<str, _>((from, Bound::Unbounded))
+            .take_while(|(name, _)| name.as_str().starts_with(prefix))
+            .take(limit)
+            .map(|(name, d)| (name.clone(), d.head()))
+            .collect())
+    }
+
+    fn append(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError> {
+        let mut documents = self.documents_locked();
+        // All is checked before anything is changed. A document may occur more than once.
+        let mut lasts: BTreeMap<&DocName, Seq> = BTreeMap::new();
+        for append in appends {
+            let stored = documents.get(&append.doc).map_or(Seq::ZERO, |d| d.last_seq);
+            let last = lasts.entry(&append.doc).or_insert(stored);
+            if let Some((seq, _)) = append.after(*last)?.last() {
+                *last = *seq;
+            }
+        }
+        for append in appends {
+            let last = documents.get(&append.doc).map_or(Seq::ZERO, |d| d.last_seq);
+            let new = append.after(last)?;
+            let Some((new_last, _)) = new.last() else { continue };
+            let document = documents.entry(append.doc.clone()).or_insert_with(|| Document::new(now_ms));
+            document.log.extend_from_slice(new);
+            document.records.push(*new_last);
+            document.last_seq = *new_last;
+            document.updated_ms = now_ms;
+        }
+        Ok(())
+    }
+
+    fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError> {
+        let mut documents = self.documents_locked();
+        let document = documents.entry(doc.clone()).or_insert_with(|| Document::new(now_ms));
+        if snapshot.covers < document.snapshot_seq {
+            return Ok(());
+        }
+        document.snapshot = snapshot.updates.clone();
+        document.snapshot_seq = snapshot.covers;
+        if snapshot.covers > document.last_seq {
+            document.last_seq = snapshot.covers;
+            document.updated_ms = now_ms;
+        }
+        document.log.retain(|(seq, _)| *seq > snapshot.covers);
+        document.records.retain(|last| *last > snapshot.covers);
+        Ok(())
+    }
+
+    fn make_durable(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn bytes_on_disk(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn documents(&self) -> Result<u64, StoreError> {
+        Ok(self.documents_locked().len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    super::super::contract::suite!(|| Box::new(super::MemoryStore::new()));
+}

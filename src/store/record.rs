@@ -1,0 +1,410 @@
+//! Values of the database: how catalogue entries and update records become bytes, with magic, version and checksum.
+//! The only file of the store that names bincode (S10). Knows nothing of keys and of the engine.
+//!
+//! Two shapes:
+//!
+//! - **Envelope**, for small metadata ([`Entry`], [`Root`]): `magic:1 schema:1 codec:1 crc32c:4 body`. Codec 1 is
+//!   bincode 2, standard configuration. Integers in the head are little-endian.
+//! - **Update record**, for contents ([`UpdateRecord`]), a fixed layout that needs no codec:
+//!
+//! ```text
+//!  0  magic     b'W'
+//!  1  kind      b'L' log record, b'S' snapshot
+//!  2  version   1
+//!  3  zero
+//!  4  crc32c    u32, of the salt, bytes 0..4, and all from byte 8
+//!  8  first     u64: position of the first update; of a snapshot, its generation
+//! 16  last      u64: position of the last update; of a snapshot, the position it covers
+//! 24  count     u32: updates that follow
+//! 28  length    u64: bytes that follow the header
+//! 36  count times: length:u32, update
+//! ```
+//!
+//! Every checksum is salted with the document's name, so that a record that strays to another document is damage and
+//! not data. Decoders take any bytes, never panic, and never allocate by a length that the bytes do not bear out.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::DocHead;
+use crate::ids::{DocName, Seq};
+
+/// Why bytes are not the record they should be. Reads well after "… is damaged:".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Flaw {
+    /// Shorter than its header.
+    #[error("it ends after {0} bytes, before its header does")]
+    Short(usize),
+    /// Another kind of record, or none.
+    #[error("it does not begin like a record of this kind")]
+    Magic,
+    /// A version this program does not read.
+    #[error("it has format version {0}, which this version of weft does not know")]
+    Version(u8),
+    /// A codec this program does not read.
+    #[error("it uses codec {0}, which this version of weft does not know")]
+    Codec(u8),
+    /// Another length than its header says.
+    #[error("its header announces {announced} bytes, there are {found}")]
+    Length {
+        /// According to the header.
+        announced: u64,
+        /// In truth.
+        found: usize,
+    },
+    /// The bytes changed after they were written, or belong to another document.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// The checksum matches, yet the contents make no sense.
+    #[error("its contents do not add up")]
+    Contents,
+}
+
+// ---- catalogue entry and root -------------------------------------------------------------------------------------
+
+/// A catalogue entry as stored: what callers see, and what the store needs to find the contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// What callers see.
+    pub head: DocHead,
+    /// Generation of the current snapshot; 0 without one. Rises by one with each snapshot.
+    pub generation: u64,
+    /// A snapshot is being installed, or its installation was cut short: chunks this entry does not name may be there.
+    pub untidy: bool,
+}
+
+/// What is known of the whole store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Root {
+    /// Catalogue entries.
+    pub documents: u64,
+    /// Rises with every `make_durable`; compared at start-up with the one noted outside the database.
+    pub checkpoint: u64,
+}
+
+/// Schema 1 of a catalogue entry. Never changed: a new schema is a new struct.
+#[derive(Serialize, Deserialize)]
+struct EntryV1 {
+    last_seq: u64,
+    snapshot_seq: u64,
+    snapshot_bytes: u64,
+    log_bytes: u64,
+    log_updates: u64,
+    log_records: u64,
+    created_ms: u64,
+    updated_ms: u64,
+    generation: u64,
+    untidy: bool,
+}
+
+const ENTRY_MAGIC: u8 = b'H';
+const ROOT_MAGIC: u8 = b'R';
+const SCHEMA_V1: u8 = 1;
+const CODEC_BINCODE2: u8 = 1;
+const ENVELOPE_BYTES: usize = 7;
+/// Most bytes bincode may claim while it decodes; entries have at most ten integers.
+const ENVELOPE_BODY_BYTES_MAX: usize = 256;
+
+/// A catalogue entry of `doc` as bytes.
+pub(super) fn encode_entry(doc: &DocName, entry: &Entry) -> Vec<u8> {
+    let head = &entry.head;
+    let v1 = EntryV1 {
+        last_seq: head.last_seq.0,
+        snapshot_seq: head.snapshot_seq.0,
+        snapshot_bytes: head.snapshot_bytes,
+        log_bytes: head.log_bytes,
+        log_updates: head.log_updates,
+        log_records: head.log_records,
+        created_ms: head.created_ms,
+        updated_ms: head.updated_ms,
+        generation: entry.generation,
+        untidy: entry.untidy,
+    };
+    seal(ENTRY_MAGIC, doc.as_bytes(), &v1)
+}
+
+/// The catalogue entry of `doc` that [`encode_entry`] made.
+pub(super) fn decode_entry(doc: &DocName, bytes: &[u8]) -> Result<Entry, Flaw> {
+    let v1: EntryV1 = unseal(ENTRY_MAGIC, doc.as_bytes(), bytes)?;
+    if v1.snapshot_seq > v1.last_seq || (v1.generation == 0 && v1.snapshot_seq != 0) {
+        return Err(Flaw::Contents);
+    }
+    Ok(Entry {
+        head: DocHead {
+            last_seq: Seq(v1.last_seq),
+            snapshot_seq: Seq(v1.snapshot_seq),
+            snapshot_bytes: v1.snapshot_bytes,
+            log_bytes: v1.log_bytes,
+            log_updates: v1.log_updates,
+            log_records: v1.log_records,
+            created_ms: v1.created_ms,
+            updated_ms: v1.updated_ms,
+        },
+        generation: v1.generation,
+        untidy: v1.untidy,
+    })
+}
+
+/// The root record as bytes.
+pub(super) fn encode_root(root: &Root) -> Vec<u8> {
+    seal(ROOT_MAGIC, b"", root)
+}
+
+/// The root record that [`encode_root`] made.
+pub(super) fn decode_root(bytes: &[u8]) -> Result<Root, Flaw> {
+    unseal(ROOT_MAGIC, b"", bytes)
+}
+
+fn codec() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<ENVELOPE_BODY_BYTES_MAX>()
+}
+
+fn seal<T: Serialize>(magic: u8, salt: &[u8], value: &T) -> Vec<u8> {
+    let mut out = vec![magic, SCHEMA_V1, CODEC_BINCODE2, 0, 0, 0, 0];
+    // Structs of integers into a growing vector: bincode has no way to fail.
+    bincode::serde::encode_into_std_write(value, &mut out, codec()).expect("integers always encode");
+    let crc = envelope_crc(salt, &out);
+    out[3..ENVELOPE_BYTES].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+fn unseal<T: serde::de::DeserializeOwned>(magic: u8, salt: &[u8], bytes: &[u8]) -> Result<T, Flaw> {
+    let Some(([found, schema, codec_id, crc @ ..], body)) = bytes.split_first_chunk::<ENVELOPE_BYTES>() else {
+        return Err(Flaw::Short(bytes.len()));
+    };
+    if *found != magic {
+        return Err(Flaw::Magic);
+    }
+    // The checksum comes before the versions: a flipped bit in a version is damage, not a newer weft. It covers the
+    // same bytes in all versions.
+    if envelope_crc(salt, bytes) != u32::from_le_bytes(*crc) {
+        return Err(Flaw::Checksum);
+    }
+    if *schema != SCHEMA_V1 {
+        return Err(Flaw::Version(*schema));
+    }
+    if *codec_id != CODEC_BINCODE2 {
+        return Err(Flaw::Codec(*codec_id));
+    }
+    match bincode::serde::decode_from_slice(body, codec()) {
+        Ok((value, used)) if used == body.len() => Ok(value),
+        Ok(_) | Err(_) => Err(Flaw::Contents),
+    }
+}
+
+/// Checksum of an envelope of at least [`ENVELOPE_BYTES`]: salt, the three leading bytes, the body.
+fn envelope_crc(salt: &[u8], bytes: &[u8]) -> u32 {
+    let lead = bytes.get(..3).unwrap_or_default();
+    let body = bytes.get(ENVELOPE_BYTES..).unwrap_or_default();
+    crc32c::crc32c_append(crc32c::crc32c_append(salted(salt), lead), body)
+}
+
+/// NUL ends the salt, so that salt and data cannot trade bytes.
+fn salted(salt: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(salt), &[0])
+}
+
+// ---- updates ------------------------------------------------------------------------------------------------------
+
+/// What an update record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum RecordKind {
+    /// Consecutive updates of the log.
+    Log = b'L',
+    /// A whole document.
+    Snapshot = b'S',
+}
+
+/// Updates with their place in the document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UpdateRecord {
+    /// Position of the first update; of a snapshot, its generation.
+    pub first: u64,
+    /// Position of the last update; of a snapshot, the position it covers.
+    pub last: u64,
+    /// The updates, in order. They share one buffer.
+    pub updates: Vec<Bytes>,
+}
+
+const RECORD_MAGIC: u8 = b'W';
+const RECORD_VERSION: u8 = 1;
+const RECORD_HEADER_BYTES: usize = 36;
+
+/// An update record of `doc` as bytes, to be cut into chunks.
+pub(super) fn encode_updates(doc: &DocName, kind: RecordKind, first: u64, last: u64, updates: &[&Bytes]) -> Vec<u8> {
+    let length: usize = updates.iter().map(|u| 4 + u.len()).sum();
+    let mut out = Vec::with_capacity(RECORD_HEADER_BYTES + length);
+    out.extend_from_slice(&[RECORD_MAGIC, kind as u8, RECORD_VERSION, 0]);
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&first.to_le_bytes());
+    out.extend_from_slice(&last.to_le_bytes());
+    // Both fit: an update is at most one message, a record at most what a checkpoint gathers (limits).
+    out.extend_from_slice(&u32::try_from(updates.len()).expect("fewer than 2^32 updates").to_le_bytes());
+    out.extend_from_slice(&(length as u64).to_le_bytes());
+    for update in updates {
+        out.extend_from_slice(&u32::try_from(update.len()).expect("updates are below 4 GiB").to_le_bytes());
+        out.extend_from_slice(update);
+    }
+    let crc = record_crc(doc, &out);
+    out[4..8].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// The record of `doc` that [`encode_updates`] made, after its chunks were put together.
+pub(super) fn decode_updates(doc: &DocName, kind: RecordKind, bytes: Bytes) -> Result<UpdateRecord, Flaw> {
+    let found = bytes.len();
+    let mut rest = bytes.as_ref();
+    let [magic, kind_found, version, zero] = take(&mut rest).ok_or(Flaw::Short(found))?;
+    let crc = u32::from_le_bytes(take(&mut rest).ok_or(Flaw::Short(found))?);
+    let first = u64::from_le_bytes(take(&mut rest).ok_or(Flaw::Short(found))?);
+    let last = u64::from_le_bytes(take(&mut rest).ok_or(Flaw::Short(found))?);
+    let count = u32::from_le_bytes(take(&mut rest).ok_or(Flaw::Short(found))?);
+    let announced = u64::from_le_bytes(take(&mut rest).ok_or(Flaw::Short(found))?);
+    if magic != RECORD_MAGIC || kind_found != kind as u8 {
+        return Err(Flaw::Magic);
+    }
+    if record_crc(doc, &bytes) != crc {
+        // Of a record that lost its end, the length says more than the checksum.
+        return Err(if announced > rest.len() as u64 {
+            Flaw::Length { announced, found: rest.len() }
+        } else {
+            Flaw::Checksum
+        });
+    }
+    if version != RECORD_VERSION {
+        return Err(Flaw::Version(version));
+    }
+    if announced != rest.len() as u64 {
+        return Err(Flaw::Length { announced, found: rest.len() });
+    }
+    // Each update has at least its four bytes of length, which bounds the allocation by what is there.
+    if zero != 0 || u64::from(count) * 4 > announced {
+        return Err(Flaw::Contents);
+    }
+    let mut updates = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        let length = u32::from_le_bytes(take(&mut rest).ok_or(Flaw::Contents)?);
+        let (update, after) = rest.split_at_checked(length as usize).ok_or(Flaw::Contents)?;
+        updates.push(bytes.slice_ref(update));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(Flaw::Contents);
+    }
+    Ok(UpdateRecord { first, last, updates })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk::<N>()?;
+    *rest = tail;
+    Some(*head)
+}
+
+/// Checksum of a record of at least its header: salt, what precedes the checksum, what follows it.
+fn record_crc(doc: &DocName, bytes: &[u8]) -> u32 {
+    let lead = bytes.get(..4).unwrap_or_default();
+    let body = bytes.get(8..).unwrap_or_default();
+    crc32c::crc32c_append(crc32c::crc32c_append(salted(doc.as_bytes()), lead), body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn doc(name: &str) -> DocName {
+        DocName::parse(name).expect("a valid name")
+    }
+
+    fn entry() -> Entry {
+        Entry {
+            head: DocHead {
+                last_seq: Seq(1 << 40),
+                snapshot_seq: Seq(70_000),
+                snapshot_bytes: 300_000,
+                log_bytes: 999,
+                log_updates: 20,
+                log_records: 3,
+                created_ms: 1_700_000_000_000,
+                updated_ms: 1_800_000_000_000,
+            },
+            generation: 7,
+            untidy: true,
+        }
+    }
+
+    /// Flips each bit of `bytes` and cuts them at each length; `decode` must refuse all of it (ST7).
+    fn refuses_all_damage<T: std::fmt::Debug>(bytes: &[u8], decode: impl Fn(&[u8]) -> Result<T, Flaw>) {
+        decode(bytes).expect("the sound record decodes");
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.to_vec();
+                damaged[at] ^= 1 << bit;
+                decode(&damaged).expect_err("a flipped bit is noticed");
+            }
+            decode(&bytes[..at]).expect_err("a lost end is noticed");
+        }
+        decode(&[bytes, &[0]].concat()).expect_err("an extra byte is noticed");
+    }
+
+    #[test]
+    fn st7_no_damaged_entry_decodes() {
+        let d = doc("notes/ä");
+        let bytes = encode_entry(&d, &entry());
+        assert_eq!(decode_entry(&d, &bytes), Ok(entry()));
+        refuses_all_damage(&bytes, |b| decode_entry(&d, b));
+        assert_eq!(decode_entry(&doc("notes/b"), &bytes), Err(Flaw::Checksum));
+    }
+
+    #[test]
+    fn st7_no_damaged_root_decodes() {
+        let root = Root { documents: 12, checkpoint: 400 };
+        let bytes = encode_root(&root);
+        assert_eq!(decode_root(&bytes), Ok(root));
+        refuses_all_damage(&bytes, decode_root);
+    }
+
+    #[test]
+    fn st7_no_damaged_update_record_decodes() {
+        let d = doc("d");
+        for kind in [RecordKind::Log, RecordKind::Snapshot] {
+            let updates = [Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(&[0; 40])];
+            let bytes = encode_updates(&d, kind, 5, 7, &updates.iter().collect::<Vec<_>>());
+            let decode = |b: &[u8]| decode_updates(&d, kind, Bytes::copy_from_slice(b));
+            assert_eq!(decode(&bytes), Ok(UpdateRecord { first: 5, last: 7, updates: updates.to_vec() }));
+            refuses_all_damage(&bytes, decode);
+            assert_eq!(decode_updates(&doc("e"), kind, bytes.into()), Err(Flaw::Checksum));
+        }
+        let log = encode_updates(&d, RecordKind::Log, 1, 1, &[&Bytes::from_static(b"u")]);
+        assert_eq!(decode_updates(&d, RecordKind::Snapshot, log.into()), Err(Flaw::Magic));
+    }
+
+    /// A header that lies about counts and lengths but has a true checksum: refused without allocating for the lie.
+    #[test]
+    fn st7_claims_are_not_believed() {
+        let d = doc("d");
+        let sound = encode_updates(&d, RecordKind::Log, 1, 1, &[&Bytes::from_static(b"u")]);
+        let forge = |at: usize, with: &[u8]| {
+            let mut bytes = sound.clone();
+            bytes[at..at + with.len()].copy_from_slice(with);
+            let crc = record_crc(&d, &bytes);
+            bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+            decode_updates(&d, RecordKind::Log, bytes.into())
+        };
+        assert_eq!(forge(24, &u32::MAX.to_le_bytes()), Err(Flaw::Contents));
+        assert_eq!(forge(28, &u64::MAX.to_le_bytes()), Err(Flaw::Length { announced: u64::MAX, found: 5 }));
+        assert_eq!(forge(36, &u32::MAX.to_le_bytes()), Err(Flaw::Contents));
+        assert_eq!(forge(2, &[2]), Err(Flaw::Version(2)));
+        assert_eq!(forge(3, &[1]), Err(Flaw::Contents));
+        assert_eq!(forge(24, &0u32.to_le_bytes()), Err(Flaw::Contents));
+    }
+
+    #[test]
+    fn a_newer_schema_is_told_from_damage() {
+        let mut bytes = encode_root(&Root::default());
+        bytes[1] = 9;
+        let crc = envelope_crc(b"", &bytes);
+        bytes[3..7].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(decode_root(&bytes), Err(Flaw::Version(9)));
+    }
+}
