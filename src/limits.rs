@@ -62,6 +62,8 @@ pub const LOADS_MAX: usize = 8;
 
 /// Bytes queued for one slow reader before its document frames are dropped for a later diff.
 pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
+/// Fixed cost charged to the outbox for each frame beside its bytes: its place in the queue, and what it keeps alive.
+pub const OUTBOX_FRAME_COST: usize = 64;
 /// Bytes a peer may have been sent before the replica notes anew what it knows, so that a later diff stays small.
 pub const PEER_BASE_BYTES: usize = 256 << 10;
 /// Frames written by one `writev`; twice this many slices stay below Linux's IOV_MAX of 1,024.
@@ -70,6 +72,14 @@ pub const WRITE_FRAMES_MAX: usize = 256;
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 /// HTTP request head: time to send it whole.
 pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// HTTP request head: number of headers.
+pub const HTTP_HEADERS_MAX: usize = 64;
+/// Connections at once to the admin listener; each may carry a body of [`MESSAGE_BYTES_MAX`].
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Documents in one page of a list, unless the caller says otherwise…
+pub const LIST_DEFAULT: usize = 1_000;
+/// …and at most.
+pub const LIST_MAX: usize = 10_000;
 /// Connections at once, unless `--max-connections` says otherwise.
 pub const CONNECTIONS_MAX: usize = 100_000;
 /// Silence towards a client before a keep-alive message; stock clients close after 30 s without one (WIRE g4).
@@ -80,6 +90,17 @@ pub const PING_EVERY: Duration = Duration::from_secs(25);
 pub const GARBAGE_MESSAGES_MAX: u32 = 16;
 /// Time a closing handshake may take before the socket is dropped.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A peer that takes none of the bytes queued for it this long is dropped: its window is shut or it is gone.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes read from one socket at a time, into a buffer that belongs to the thread. Holds most messages whole, so that
+/// they are never copied before they are parsed.
+pub const READ_BUFFER_BYTES: usize = 64 << 10;
+/// Pings of one client answered per second; more are ignored (HARDENING §2, ping floods).
+pub const PINGS_PER_SECOND_MAX: u32 = 10;
+/// Connections the kernel may complete before they are accepted.
+pub const ACCEPT_BACKLOG: i32 = 4096;
+/// Pause after `accept` failed for want of file descriptors or memory; only time mends that.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest close reason, bytes (RFC 6455 §5.5: a control frame carries at most 125, two of them the code).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 

@@ -307,6 +307,11 @@ impl Decoder {
         }
     }
 
+    /// Whether a close frame or an error came, after which nothing can be read.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
     /// Bytes set aside for a message that is not complete; 0 between messages.
     pub fn held_bytes(&self) -> usize {
         self.message.capacity() + self.control.capacity()

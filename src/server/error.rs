@@ -1,0 +1,184 @@
+//! The one map outwards: what went wrong inside, as close codes for WebSocket clients and as statuses for HTTP clients.
+
+use bytes::Bytes;
+use serde::Serialize;
+use warp::http::{Response, StatusCode, header};
+
+use crate::hub::{HubError, Readiness};
+use crate::ids::DocNameError;
+use crate::wire::close::CloseReason;
+use crate::wire::frame::{self, FrameError};
+
+/// The close frame that tells a y-websocket client why (WIRE §6).
+pub(super) fn close_frame(reason: CloseReason) -> Bytes {
+    frame::close(Some(reason.ywebsocket_code()), reason.text())
+}
+
+/// Why a session ends when its document could not be joined, or takes no more messages.
+pub(super) fn close_reason(error: &HubError) -> CloseReason {
+    match error {
+        HubError::Draining => CloseReason::Restart,
+        HubError::Storage(_) => CloseReason::StorageFailed,
+        HubError::BadUpdate(_) => CloseReason::UpdateRefused,
+        HubError::NoSuchDocument(_) => CloseReason::Reload,
+    }
+}
+
+/// Why a session ends when its client breaks the WebSocket protocol. A message that is too large will be sent again
+/// after every reconnect, so 1009 would loop; 4413 stops clients that can be stopped (WIRE g7).
+pub(super) fn frame_reason(error: FrameError) -> CloseReason {
+    match error {
+        FrameError::TooLarge { .. } => CloseReason::UpdateRefused,
+        FrameError::Protocol(_) | FrameError::NotUtf8 => CloseReason::Protocol(error.code()),
+    }
+}
+
+/// An HTTP error as `application/problem+json` (RFC 9457, contract 2.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Problem {
+    /// Stable name of the kind of problem, for programs.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The kind, for people.
+    title: &'static str,
+    /// The HTTP status, repeated.
+    status: u16,
+    /// What happened this time.
+    detail: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { kind, title, status: status.as_u16(), detail: detail.into() }
+    }
+
+    /// 400: the request cannot be understood.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood", detail)
+    }
+
+    /// 401: no credential, or a wrong one.
+    pub(super) fn unauthorized() -> Self {
+        let detail = "send the credential of the server's admin.json as `Authorization: Bearer …`";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid credential is required", detail)
+    }
+
+    /// 404: no such route.
+    pub(super) fn no_such_route(path: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no-such-route", "There is nothing at this path", format!("no route {path:?}"))
+    }
+
+    /// 405: the route exists for other methods.
+    pub(super) fn method_not_allowed(allowed: &str) -> Self {
+        let detail = format!("this path takes {allowed}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here", detail)
+    }
+
+    /// 413: a body over the limit.
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        let detail = format!("the body could not be read whole; at most {bytes_max} bytes are allowed");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large", detail)
+    }
+
+    /// 426: not a WebSocket handshake, or not version 13.
+    pub(super) fn upgrade_required(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade-required", "This path speaks WebSocket", detail)
+    }
+
+    /// 503: not now.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The server does not take this now", detail)
+    }
+
+    /// The response; its body is this problem as JSON.
+    pub(super) fn into_response(self) -> Response<Bytes> {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::UPGRADE_REQUIRED => {
+                headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+                headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
+                headers.insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<HubError> for Problem {
+    fn from(error: HubError) -> Self {
+        let detail = error.to_string();
+        match error {
+            HubError::NoSuchDocument(_) => {
+                Self::new(StatusCode::NOT_FOUND, "no-such-document", "The document does not exist", detail)
+            }
+            HubError::Draining => Self::unavailable(detail),
+            HubError::Storage(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage-failed", "Storage has failed", detail)
+            }
+            HubError::BadUpdate(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-update", "The update is not acceptable", detail)
+            }
+        }
+    }
+}
+
+impl From<DocNameError> for Problem {
+    fn from(error: DocNameError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-document-name", "The document name is not allowed", error.to_string())
+    }
+}
+
+/// Why `/ready` says no, or `None` when it says yes.
+pub(super) fn not_ready(readiness: &Readiness) -> Option<String> {
+    match readiness {
+        Readiness::Ready => None,
+        Readiness::Draining => Some("the server is shutting down".to_owned()),
+        Readiness::StorageFailed(cause) => Some(format!("storage failed: {cause}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::DocName;
+
+    #[test]
+    fn close_codes_follow_wire_6() {
+        assert_eq!(close_reason(&HubError::Draining).ywebsocket_code(), 1012);
+        assert_eq!(close_reason(&HubError::Storage("disk full".into())).ywebsocket_code(), 1013);
+        assert_eq!(frame_reason(FrameError::TooLarge { bytes: 1 << 40 }).ywebsocket_code(), 4413);
+        assert_eq!(frame_reason(FrameError::NotUtf8).ywebsocket_code(), 1007);
+        assert_eq!(frame_reason(FrameError::Protocol("x")).ywebsocket_code(), 1002);
+    }
+
+    #[test]
+    fn problems_have_a_stable_type_and_the_right_status() {
+        let name = DocName::parse("notes/a").unwrap();
+        for (problem, status, kind) in [
+            (Problem::from(HubError::NoSuchDocument(name)), 404, "no-such-document"),
+            (Problem::from(HubError::Draining), 503, "unavailable"),
+            (Problem::from(HubError::Storage("x".into())), 503, "storage-failed"),
+            (Problem::from(HubError::BadUpdate("x".into())), 422, "bad-update"),
+            (Problem::from(DocNameError::Nul), 400, "bad-document-name"),
+            (Problem::unauthorized(), 401, "unauthorized"),
+        ] {
+            let response = problem.into_response();
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+            let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!((&body["type"], &body["status"]), (&kind.into(), &status.into()));
+        }
+    }
+}

@@ -1,0 +1,729 @@
+//! What one connection still has to be told: frames between a document's task and a socket.
+//!
+//! A document's task gives a frame to each of its peers. As long as a socket takes it, the frame is written right there,
+//! by the task that has it, and nobody is woken. Only when a socket is full is the frame queued (shared, never copied)
+//! and the connection's own task woken to write the rest when the kernel has room again.
+//!
+//! The queue is bounded in bytes. At the bound the peer is *behind*: its waiting document and presence frames are
+//! dropped, and once the rest has left, the document sends one diff in their place. So a slow reader costs others
+//! nothing, and itself at most [`OUTBOX_BYTES_MAX`], one answer, and the frame it has half received.
+//!
+//! [`Queue`] is the pure part, over any [`Socket`]; [`Outbox`] adds the lock, the waker and the clock.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::error;
+use crate::hub::{Delivery, FrameKind, PeerSink};
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAME_COST, WRITE_FRAMES_MAX};
+use crate::wire::close::CloseReason;
+
+/// Writes a connection's task makes before it lets others run.
+const WRITES_PER_POLL_MAX: usize = 16;
+
+/// Where bytes go: a non-blocking socket, or a test's stand-in. `WouldBlock` means "full, ask to be told".
+pub(super) trait Socket {
+    /// Writes a prefix of `bytes`.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Writes a prefix of all `slices` together.
+    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl Socket for OwnedWriteHalf {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        OwnedWriteHalf::try_write(self, bytes)
+    }
+
+    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        OwnedWriteHalf::try_write_vectored(self, slices)
+    }
+}
+
+// ---- the pure part ------------------------------------------------------------------------------------------------
+
+/// Frames in the order they must leave, of which the first may have begun.
+#[derive(Debug)]
+struct Queue {
+    /// Bytes that may wait, [`OUTBOX_BYTES_MAX`] outside of tests.
+    bytes_max: usize,
+    frames: VecDeque<(Bytes, FrameKind)>,
+    /// Bytes of the first frame that the kernel has already taken.
+    begun: usize,
+    /// Bytes that wait, frames at their [`cost`], without what has begun.
+    bytes: usize,
+    /// The [`cost`] of the [`FrameKind::Control`] frames in the queue.
+    control_bytes: usize,
+    /// Document and presence frames are refused until an answer comes.
+    behind: bool,
+    /// The document must be told when the queue has drained.
+    owes_caught_up: bool,
+    /// The last frame is a close frame; nothing may follow it.
+    sealed: bool,
+}
+
+/// What [`Queue::deliver`] did.
+#[derive(Debug)]
+struct Delivered {
+    delivery: Delivery,
+    /// The connection's task has something to do that it does not know of.
+    wake: bool,
+    /// The kernel took bytes, or the first frame began to wait: the clock of silence and of stalling starts anew.
+    progress: bool,
+}
+
+/// What one write achieved.
+#[derive(Debug, PartialEq, Eq)]
+enum Flushed {
+    /// Nothing waits.
+    Empty,
+    /// Bytes were taken and more wait.
+    More,
+    /// The socket is full.
+    Full,
+}
+
+impl Queue {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            frames: VecDeque::new(),
+            begun: 0,
+            bytes: 0,
+            control_bytes: 0,
+            behind: false,
+            owes_caught_up: false,
+            sealed: false,
+        }
+    }
+
+    /// Writes or queues one frame, or refuses it. The rules, by kind, when something waits already:
+    ///
+    /// - Document, Awareness: within the bound queued; over it, all waiting frames of both kinds are dropped.
+    /// - Answer: always queued. Over the bound, waiting Document and Answer frames are dropped, since the answer was
+    ///   computed later and holds what they would have said; so at most one answer beyond the bound is ever held.
+    /// - Control: queued while control frames alone stay within the bound; over it, an error ends the connection.
+    ///
+    /// A first frame is taken whatever its size, since a diff in its place would be no smaller.
+    ///
+    /// # Errors
+    /// What the socket said (the connection is gone), or [`Refused::Overloaded`].
+    fn deliver(&mut self, socket: &impl Socket, frame: &Bytes, kind: FrameKind) -> Result<Delivered, Refused> {
+        let droppable = matches!(kind, FrameKind::Document | FrameKind::Awareness);
+        if self.sealed {
+            return Ok(Delivered { delivery: Delivery::Closed, wake: false, progress: false });
+        }
+        if droppable && self.behind {
+            return Ok(Delivered { delivery: Delivery::Behind, wake: false, progress: false });
+        }
+        if kind == FrameKind::Answer {
+            self.behind = false;
+        }
+        if self.frames.is_empty() {
+            let taken = match socket.try_write(frame) {
+                Ok(taken) => taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(Refused::Gone(error)),
+            };
+            let all = taken >= frame.len();
+            if !all {
+                self.push(frame.clone(), kind);
+                self.begun = taken;
+                self.bytes -= taken;
+            }
+            return Ok(Delivered { delivery: Delivery::Taken { idle: true }, wake: !all, progress: true });
+        }
+        let fits = self.bytes + cost(frame) <= self.bytes_max;
+        match kind {
+            FrameKind::Document | FrameKind::Awareness if !fits => {
+                self.drop_waiting(|kind| matches!(kind, FrameKind::Document | FrameKind::Awareness));
+                self.behind = true;
+                self.owes_caught_up = true;
+                // The connection's task waits for the socket already, since something was queued.
+                return Ok(Delivered { delivery: Delivery::Behind, wake: false, progress: false });
+            }
+            FrameKind::Answer if !fits => {
+                self.drop_waiting(|kind| matches!(kind, FrameKind::Document | FrameKind::Answer));
+            }
+            FrameKind::Control if self.control_bytes + cost(frame) > self.bytes_max => {
+                return Err(Refused::Overloaded);
+            }
+            FrameKind::Document | FrameKind::Awareness | FrameKind::Answer | FrameKind::Control => {}
+        }
+        self.push(frame.clone(), kind);
+        Ok(Delivered { delivery: Delivery::Taken { idle: false }, wake: false, progress: false })
+    }
+
+    /// Queues a close frame behind all that waits. Only the first one counts.
+    fn seal(&mut self, close: Bytes) {
+        if !self.sealed {
+            self.push(close, FrameKind::Control);
+            self.sealed = true;
+        }
+    }
+
+    /// Writes once, as many frames as one call takes.
+    ///
+    /// # Errors
+    /// What the socket said; the connection is gone.
+    fn flush(&mut self, socket: &impl Socket) -> io::Result<Flushed> {
+        let Some((first, _)) = self.frames.front() else { return Ok(Flushed::Empty) };
+        let first = first.get(self.begun..).unwrap_or_default();
+        let written = if self.frames.len() == 1 {
+            socket.try_write(first)
+        } else {
+            let mut slices = [IoSlice::new(&[]); WRITE_FRAMES_MAX];
+            slices[0] = IoSlice::new(first);
+            let mut count = 1;
+            for (slice, (frame, _)) in slices[1..].iter_mut().zip(self.frames.range(1..)) {
+                *slice = IoSlice::new(frame);
+                count += 1;
+            }
+            socket.try_write_vectored(&slices[..count])
+        };
+        match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => {
+                self.advance(taken);
+                Ok(if self.frames.is_empty() { Flushed::Empty } else { Flushed::More })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Flushed::Full),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn push(&mut self, frame: Bytes, kind: FrameKind) {
+        self.bytes += cost(&frame);
+        if kind == FrameKind::Control {
+            self.control_bytes += cost(&frame);
+        }
+        self.frames.push_back((frame, kind));
+    }
+
+    /// Forgets the first `taken` bytes that waited.
+    fn advance(&mut self, taken: usize) {
+        self.bytes -= taken;
+        self.begun += taken;
+        while let Some((first, kind)) = self.frames.front()
+            && self.begun >= first.len()
+        {
+            self.begun -= first.len();
+            self.bytes -= OUTBOX_FRAME_COST;
+            if *kind == FrameKind::Control {
+                self.control_bytes -= cost(first);
+            }
+            self.frames.pop_front();
+        }
+        if self.frames.is_empty() {
+            // An idle connection holds no buffer, also not one it has once needed.
+            self.frames = VecDeque::new();
+        }
+    }
+
+    /// Drops frames of some kinds that have not begun.
+    fn drop_waiting(&mut self, dropped: impl Fn(FrameKind) -> bool) {
+        let mut first = self.begun > 0;
+        let bytes = &mut self.bytes;
+        self.frames.retain(|(frame, kind)| {
+            let keep = std::mem::take(&mut first) || !dropped(*kind);
+            if !keep {
+                *bytes -= cost(frame);
+            }
+            keep
+        });
+    }
+}
+
+/// What a waiting frame counts for: its bytes and its place in the queue.
+fn cost(frame: &Bytes) -> usize {
+    frame.len() + OUTBOX_FRAME_COST
+}
+
+/// Why the queue ends the connection instead of taking a frame.
+#[derive(Debug)]
+enum Refused {
+    /// The socket failed.
+    Gone(io::Error),
+    /// Even what may not be dropped is over the bound.
+    Overloaded,
+}
+
+// ---- lock, waker, clock -------------------------------------------------------------------------------------------
+
+/// The writing half of one connection, shared by its task and the tasks of its documents.
+pub(super) struct Outbox {
+    socket: OwnedWriteHalf,
+    state: Mutex<State>,
+}
+
+struct State {
+    queue: Queue,
+    /// Wakes the connection's task.
+    waker: Option<Waker>,
+    /// Why the connection is to end, once someone has asked for it.
+    closing: Option<CloseReason>,
+    /// The socket failed or was dropped; nothing more can be sent.
+    gone: bool,
+    /// When the kernel last took bytes, or the first waiting frame was queued.
+    progress_at: Instant,
+}
+
+/// What a connection's task has to react to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// After [`Delivery::Behind`]: all that waited has left and the socket takes more. Reported once.
+    CaughtUp,
+    /// Someone asked for the end; the close frame is queued.
+    Closing,
+    /// The socket failed.
+    Gone,
+}
+
+/// How a connection's output is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing waits; the last byte left this long ago.
+    Silent(Duration),
+    /// Frames wait and no byte of them has left for this long.
+    Waiting(Duration),
+}
+
+impl Outbox {
+    pub(super) fn new(socket: OwnedWriteHalf) -> Self {
+        let state = State {
+            queue: Queue::new(OUTBOX_BYTES_MAX),
+            waker: None,
+            closing: None,
+            gone: false,
+            progress_at: Instant::now(),
+        };
+        Self { socket, state: Mutex::new(state) }
+    }
+
+    /// Ends the connection with a close frame of its own making, such as the echo of a client's code.
+    pub(super) fn close_with(&self, reason: CloseReason, frame: Bytes) {
+        let mut state = self.state();
+        if state.closing.is_none() {
+            state.closing = Some(reason);
+            state.queue.seal(frame);
+            state.wake();
+        }
+    }
+
+    /// Why the connection is to end, if it is.
+    pub(super) fn closing(&self) -> Option<CloseReason> {
+        self.state().closing
+    }
+
+    /// Whether frames wait, and since when nothing has moved.
+    pub(super) fn progress(&self, now: Instant) -> Progress {
+        let state = self.state();
+        let since = now.saturating_duration_since(state.progress_at);
+        if state.queue.frames.is_empty() { Progress::Silent(since) } else { Progress::Waiting(since) }
+    }
+
+    /// Writes what waits as far as the socket takes it. Pending until there is something to react to; wakes the caller
+    /// then and when there is more to write, so a connection's task polls this whenever it runs.
+    pub(super) fn poll_output(&self, cx: &mut Context<'_>) -> Poll<Output> {
+        {
+            let mut state = self.state();
+            state.register(cx.waker());
+            if state.gone {
+                return Poll::Ready(Output::Gone);
+            }
+            if state.closing.is_some() {
+                return Poll::Ready(Output::Closing);
+            }
+        }
+        if ready!(self.poll_flush(cx)).is_err() {
+            return Poll::Ready(Output::Gone);
+        }
+        if !self.state().queue.owes_caught_up {
+            return Poll::Pending;
+        }
+        // Frames that had not begun were dropped, so an empty queue does not say that the socket has room.
+        if ready!(self.socket.as_ref().poll_write_ready(cx)).is_err() {
+            return Poll::Ready(Output::Gone);
+        }
+        self.state().queue.owes_caught_up = false;
+        Poll::Ready(Output::CaughtUp)
+    }
+
+    /// Ready when everything queued has left for the kernel, or with an error when the socket failed.
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        for _ in 0..WRITES_PER_POLL_MAX {
+            // The lock is held for one write at a time, so that a document's task never waits for more.
+            let flushed = {
+                let mut state = self.state();
+                state.register(cx.waker());
+                if state.gone {
+                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                }
+                let waiting = state.queue.bytes;
+                let flushed = state.queue.flush(&self.socket);
+                if state.queue.bytes < waiting {
+                    state.progress_at = Instant::now();
+                }
+                state.gone |= flushed.is_err();
+                flushed?
+            };
+            match flushed {
+                Flushed::Empty => return Poll::Ready(Ok(())),
+                Flushed::More => {}
+                Flushed::Full => ready!(self.socket.as_ref().poll_write_ready(cx))?,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Sends the end of the stream behind all that was written; reading goes on.
+    pub(super) fn finish(&self) {
+        // Fails only on a socket that is gone already, which reading will tell.
+        let _ = socket2::SockRef::from(self.socket.as_ref()).shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Drops the connection at once; whoever delivers next is told so. With `reset` the kernel forgets unsent bytes too,
+    /// as it should for a peer that takes none.
+    pub(super) fn abandon(&self, reset: bool) {
+        let mut state = self.state();
+        state.gone = true;
+        state.waker = None;
+        state.queue = Queue::new(OUTBOX_BYTES_MAX);
+        drop(state);
+        let socket = socket2::SockRef::from(self.socket.as_ref());
+        // Either call fails only on a socket that is gone already.
+        if reset {
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        let _ = socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// No code between lock and unlock leaves the state half changed, so a poisoned lock is as good as any.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn register(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl PeerSink for Outbox {
+    fn deliver(&self, frame: &Bytes, kind: FrameKind) -> Delivery {
+        let mut state = self.state();
+        if state.gone {
+            return Delivery::Closed;
+        }
+        match state.queue.deliver(&self.socket, frame, kind) {
+            Ok(Delivered { delivery, wake, progress }) => {
+                if progress {
+                    state.progress_at = Instant::now();
+                }
+                if wake {
+                    state.wake();
+                }
+                delivery
+            }
+            Err(Refused::Gone(error)) => {
+                tracing::debug!(%error, "failed to write to a client");
+                state.gone = true;
+                state.wake();
+                Delivery::Closed
+            }
+            Err(Refused::Overloaded) => {
+                drop(state);
+                self.close(CloseReason::Overloaded);
+                Delivery::Closed
+            }
+        }
+    }
+
+    fn close(&self, reason: CloseReason) {
+        self.close_with(reason, error::close_frame(reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A socket that takes so many bytes and is full then.
+    #[derive(Default)]
+    struct Pipe {
+        room: RefCell<usize>,
+        out: RefCell<Vec<u8>>,
+    }
+
+    impl Pipe {
+        fn with_room(room: usize) -> Self {
+            Self { room: RefCell::new(room), out: RefCell::default() }
+        }
+
+        fn add_room(&self, bytes: usize) {
+            *self.room.borrow_mut() += bytes;
+        }
+    }
+
+    impl Socket for Pipe {
+        fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+            let mut room = self.room.borrow_mut();
+            if *room == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let taken = bytes.len().min(*room);
+            *room -= taken;
+            self.out.borrow_mut().extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            self.try_write(&all)
+        }
+    }
+
+    /// Room for three frames of 36 bytes.
+    const BOUND: usize = 300;
+
+    fn frame(tag: u8, len: usize) -> Bytes {
+        Bytes::from(vec![tag; len])
+    }
+
+    fn queue_with(frames: &[(u8, usize, FrameKind)]) -> (Queue, Pipe) {
+        let (mut queue, pipe) = (Queue::new(BOUND), Pipe::default());
+        for (tag, len, kind) in frames {
+            let delivered = queue.deliver(&pipe, &frame(*tag, *len), *kind).unwrap();
+            assert!(matches!(delivered.delivery, Delivery::Taken { .. }), "frame {tag}");
+        }
+        (queue, pipe)
+    }
+
+    fn deliver(queue: &mut Queue, pipe: &Pipe, tag: u8, len: usize, kind: FrameKind) -> Delivery {
+        queue.deliver(pipe, &frame(tag, len), kind).unwrap().delivery
+    }
+
+    /// Lets everything out and says which frames came, in order; a frame is a run of its tag.
+    fn drain(queue: &mut Queue, pipe: &Pipe) -> Vec<(u8, usize)> {
+        pipe.add_room(usize::MAX / 4);
+        while queue.flush(pipe).unwrap() != Flushed::Empty {}
+        assert_eq!((queue.bytes, queue.control_bytes, queue.frames.capacity()), (0, 0, 0));
+        runs(&pipe.out.borrow())
+    }
+
+    fn runs(bytes: &[u8]) -> Vec<(u8, usize)> {
+        bytes.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect()
+    }
+
+    #[test]
+    fn a_socket_with_room_takes_the_frame_at_once() {
+        let (mut queue, pipe) = (Queue::new(BOUND), Pipe::with_room(100));
+        let delivered = queue.deliver(&pipe, &frame(1, 60), FrameKind::Document).unwrap();
+        assert_eq!(delivered.delivery, Delivery::Taken { idle: true });
+        assert!(!delivered.wake);
+        // 40 bytes fit; the other 20 are queued, and now someone must be woken.
+        let delivered = queue.deliver(&pipe, &frame(2, 60), FrameKind::Document).unwrap();
+        assert_eq!(delivered.delivery, Delivery::Taken { idle: true });
+        assert!(delivered.wake);
+        assert_eq!(queue.bytes, 20 + OUTBOX_FRAME_COST);
+        assert_eq!(deliver(&mut queue, &pipe, 3, 5, FrameKind::Document), Delivery::Taken { idle: false });
+        assert_eq!(drain(&mut queue, &pipe), [(1, 60), (2, 60), (3, 5)]);
+    }
+
+    #[test]
+    fn over_the_bound_what_waits_is_dropped_except_control_and_what_has_begun() {
+        let (mut queue, pipe) = (Queue::new(BOUND), Pipe::with_room(10));
+        for (tag, kind) in [(1, FrameKind::Document), (2, FrameKind::Control), (3, FrameKind::Awareness)] {
+            deliver(&mut queue, &pipe, tag, 30, kind);
+        }
+        assert_eq!(deliver(&mut queue, &pipe, 4, 30, FrameKind::Document), Delivery::Behind);
+        assert_eq!(deliver(&mut queue, &pipe, 5, 1, FrameKind::Awareness), Delivery::Behind);
+        assert_eq!(deliver(&mut queue, &pipe, 6, 1, FrameKind::Document), Delivery::Behind);
+        assert_eq!(deliver(&mut queue, &pipe, 7, 1, FrameKind::Control), Delivery::Taken { idle: false });
+        assert!(queue.owes_caught_up);
+        assert_eq!(drain(&mut queue, &pipe), [(1, 30), (2, 30), (7, 1)]);
+        // Still behind, until the answer.
+        assert_eq!(deliver(&mut queue, &pipe, 8, 1, FrameKind::Document), Delivery::Behind);
+        assert_eq!(deliver(&mut queue, &pipe, 9, 1, FrameKind::Answer), Delivery::Taken { idle: true });
+        assert_eq!(deliver(&mut queue, &pipe, 10, 1, FrameKind::Document), Delivery::Taken { idle: true });
+    }
+
+    #[test]
+    fn an_answer_is_taken_over_the_bound_and_replaces_an_older_one() {
+        let (mut queue, pipe) = queue_with(&[
+            (1, 10, FrameKind::Control),
+            (2, 10, FrameKind::Document),
+            (3, 10, FrameKind::Awareness),
+            (4, 1_000, FrameKind::Answer),
+            (5, 2_000, FrameKind::Answer),
+        ]);
+        assert_eq!(deliver(&mut queue, &pipe, 6, 1, FrameKind::Document), Delivery::Behind);
+        // Presence was dropped with the document frame: the next full presence message replaces it.
+        assert_eq!(drain(&mut queue, &pipe), [(1, 10), (5, 2_000)]);
+    }
+
+    #[test]
+    fn small_answers_are_all_sent() {
+        let (mut queue, pipe) = queue_with(&[(1, 10, FrameKind::Answer), (2, 10, FrameKind::Answer)]);
+        assert_eq!(drain(&mut queue, &pipe), [(1, 10), (2, 10)]);
+    }
+
+    #[test]
+    fn control_frames_over_the_bound_end_the_connection() {
+        let (mut queue, pipe) = (Queue::new(BOUND), Pipe::default());
+        for tag in 0..3 {
+            deliver(&mut queue, &pipe, tag, 30, FrameKind::Control);
+        }
+        assert!(matches!(queue.deliver(&pipe, &frame(9, 30), FrameKind::Control), Err(Refused::Overloaded)));
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        let (mut queue, pipe) = queue_with(&[(1, 10, FrameKind::Document)]);
+        queue.seal(frame(2, 4));
+        queue.seal(frame(3, 4));
+        assert_eq!(deliver(&mut queue, &pipe, 4, 1, FrameKind::Control), Delivery::Closed);
+        assert_eq!(drain(&mut queue, &pipe), [(1, 10), (2, 4)]);
+    }
+
+    #[test]
+    fn many_frames_leave_in_few_writes() {
+        let (mut queue, pipe) = (Queue::new(OUTBOX_BYTES_MAX), Pipe::default());
+        for i in 0..600 {
+            deliver(&mut queue, &pipe, (i % 2) as u8, 3, FrameKind::Document);
+        }
+        pipe.add_room(10_000);
+        let mut writes = 1;
+        while queue.flush(&pipe).unwrap() != Flushed::Empty {
+            writes += 1;
+        }
+        assert_eq!(writes, 600usize.div_ceil(WRITE_FRAMES_MAX));
+    }
+
+    /// What can happen to an outbox.
+    #[derive(Debug, Clone)]
+    enum Op {
+        Deliver(FrameKind, usize),
+        Room(usize),
+        Flush,
+    }
+
+    fn any_op() -> impl Strategy<Value = Op> {
+        let kind = prop_oneof![
+            6 => Just(FrameKind::Document),
+            3 => Just(FrameKind::Awareness),
+            1 => Just(FrameKind::Control),
+            1 => Just(FrameKind::Answer),
+        ];
+        prop_oneof![
+            6 => (kind, 5..60usize).prop_map(|(kind, len)| Op::Deliver(kind, len)),
+            1 => (Just(FrameKind::Answer), 300..1_000usize).prop_map(|(kind, len)| Op::Deliver(kind, len)),
+            3 => (1..200usize).prop_map(Op::Room),
+            4 => Just(Op::Flush),
+        ]
+    }
+
+    /// A frame that carries its number and its length, so that a reader finds the frames again.
+    fn numbered(number: u32, len: usize) -> Bytes {
+        let mut bytes = vec![0xee; len];
+        bytes[..4].copy_from_slice(&((number << 12) | len as u32).to_be_bytes());
+        Bytes::from(bytes)
+    }
+
+    proptest! {
+        /// The model: a frame that was taken leaves whole and in order, unless a later refusal or answer allowed it to
+        /// be dropped; nothing else ever waits beyond the bound.
+        #[test]
+        fn outbox_keeps_its_promises(ops in proptest::collection::vec(any_op(), 1..200)) {
+            let (mut queue, pipe) = (Queue::new(BOUND), Pipe::default());
+            // By number: kind, and whether the frame may be missing.
+            let mut taken: Vec<(u32, FrameKind, bool)> = Vec::new();
+            let (mut number, mut behind) = (0, false);
+            for op in ops {
+                match op {
+                    Op::Deliver(kind, len) => {
+                        number += 1;
+                        let droppable = matches!(kind, FrameKind::Document | FrameKind::Awareness);
+                        let waiting = queue.bytes;
+                        match queue.deliver(&pipe, &numbered(number, len), kind) {
+                            Ok(Delivered { delivery: Delivery::Taken { .. }, .. }) => {
+                                prop_assert!(!(droppable && behind), "taken while behind");
+                                if kind == FrameKind::Answer {
+                                    behind = false;
+                                    if waiting > 0 && waiting + len + OUTBOX_FRAME_COST > BOUND {
+                                        for (_, kind, may_miss) in &mut taken {
+                                            *may_miss |= matches!(kind, FrameKind::Document | FrameKind::Answer);
+                                        }
+                                    }
+                                }
+                                taken.push((number, kind, false));
+                            }
+                            Ok(Delivered { delivery: Delivery::Behind, .. }) => {
+                                prop_assert!(droppable);
+                                prop_assert!(behind || waiting > 0, "refused with nothing waiting");
+                                behind = true;
+                                for (_, kind, may_miss) in &mut taken {
+                                    *may_miss |= matches!(kind, FrameKind::Document | FrameKind::Awareness);
+                                }
+                            }
+                            Ok(Delivered { delivery: Delivery::Closed, .. }) => prop_assert!(false, "closed"),
+                            Err(Refused::Overloaded) => prop_assert_eq!(kind, FrameKind::Control),
+                            Err(Refused::Gone(error)) => return Err(TestCaseError::fail(error.to_string())),
+                        }
+                    }
+                    Op::Room(bytes) => pipe.add_room(bytes),
+                    Op::Flush => {
+                        queue.flush(&pipe).unwrap();
+                    }
+                }
+                // The counts are true, and the bounds hold: what may be dropped, what may not, one answer over all.
+                let sum: usize = queue.frames.iter().map(|(frame, _)| cost(frame)).sum();
+                prop_assert_eq!(queue.bytes, sum - queue.begun);
+                let of = |kinds: &[FrameKind]| -> usize {
+                    queue.frames.iter().skip(1).filter(|(_, kind)| kinds.contains(kind)).map(|(frame, _)| cost(frame)).sum()
+                };
+                prop_assert!(of(&[FrameKind::Document, FrameKind::Awareness]) <= BOUND);
+                prop_assert!(of(&[FrameKind::Control]) <= BOUND);
+                let answers = queue.frames.iter().skip(1).filter(|(_, kind)| *kind == FrameKind::Answer).count();
+                prop_assert!(answers <= 1 || of(&[FrameKind::Answer]) <= BOUND);
+            }
+            pipe.add_room(usize::MAX / 4);
+            while queue.flush(&pipe).unwrap() != Flushed::Empty {}
+
+            // Take the stream apart again: whole frames only, rising numbers, nothing missing that may not be.
+            let out = pipe.out.borrow();
+            let (mut rest, mut arrived) = (&out[..], Vec::new());
+            while let Some((head, _)) = rest.split_first_chunk::<4>() {
+                let head = u32::from_be_bytes(*head);
+                let (number, len) = (head >> 12, (head & 0xfff) as usize);
+                prop_assert!(rest.len() >= len && rest[4..len].iter().all(|byte| *byte == 0xee), "a torn frame");
+                arrived.push(number);
+                rest = &rest[len..];
+            }
+            prop_assert!(rest.is_empty());
+            prop_assert!(arrived.is_sorted());
+            for (number, kind, may_miss) in taken {
+                prop_assert!(may_miss || arrived.contains(&number), "{kind:?} frame {number} is lost");
+            }
+        }
+    }
+}
