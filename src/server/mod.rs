@@ -1,1 +1,281 @@
-//! being built
+//! Sockets and HTTP: what a document's task never sees.
+//!
+//! [`Server`] is the public listener: [`accept`] takes connections, [`routes`] answers HTTP, [`websocket`] turns a
+//! request into a [`session`], which reads messages for a document and, through its [`outbox`], is told what the
+//! document has to say. [`AdminServer`] is the other listener, for `/api/v1`. [`error`] alone knows close codes and
+//! statuses. Nothing here knows of disk, of other nodes, or of what is in an update.
+
+mod accept;
+mod admin;
+pub mod documents;
+mod error;
+mod outbox;
+mod routes;
+mod session;
+#[cfg(test)]
+mod tests;
+mod websocket;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use self::accept::Slots;
+use self::documents::Documents;
+use self::outbox::Outbox;
+use self::session::Timing;
+use crate::hub::{Hub, PeerSink};
+use crate::ids::ConnId;
+use crate::limits::CLOSE_TIMEOUT;
+use crate::wire::close::CloseReason;
+
+/// Shortest pause between two groups of sessions that are closed on drain; a timer is no finer.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
+
+/// Says to both listeners that the process is about to end. A clone shares the flag; it is set once.
+#[derive(Debug, Clone, Default)]
+pub struct DrainFlag(Arc<AtomicBool>);
+
+impl DrainFlag {
+    /// From now on `/ready` answers 503 and no WebSocket is accepted.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was set.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// How the public listener behaves.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Connections at once; further ones are answered 503.
+    pub connections_max: usize,
+    /// Whether document names in paths are percent-decoded (contract 2.2).
+    pub path_decode: bool,
+}
+
+/// What every connection of the public listener shares.
+struct Shared<D> {
+    documents: D,
+    sessions: Sessions,
+    draining: DrainFlag,
+    path_decode: bool,
+    timing: &'static Timing,
+}
+
+impl<D: Documents> Shared<D> {
+    /// Why new WebSockets are refused and `/ready` says no; `None` when all is well.
+    fn not_ready(&self) -> Option<String> {
+        let readiness =
+            if self.draining.is_set() { crate::hub::Readiness::Draining } else { self.documents.readiness() };
+        error::not_ready(&readiness)
+    }
+}
+
+/// The public listener and its sessions.
+pub struct Server {
+    addr: SocketAddr,
+    sessions: Sessions,
+    slots: Slots,
+    draining: DrainFlag,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts to listen and accept; call within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn start<D: Documents>(options: &ServerOptions, documents: D, draining: DrainFlag) -> io::Result<Self> {
+        Self::start_with(options, documents, draining, &Timing::DEFAULT)
+    }
+
+    fn start_with<D: Documents>(
+        options: &ServerOptions,
+        documents: D,
+        draining: DrainFlag,
+        timing: &'static Timing,
+    ) -> io::Result<Self> {
+        let listener = accept::listen(options.listen)?;
+        let addr = listener.local_addr()?;
+        let sessions = Sessions::default();
+        let slots = Slots::new(options.connections_max);
+        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            documents,
+            sessions: sessions.clone(),
+            draining: draining.clone(),
+            path_decode: options.path_decode,
+            timing,
+        });
+        let accepting = tokio::spawn(accept::run(listener, slots.clone(), routes::public(shared), stopped));
+        Ok(Self { addr, sessions, slots, draining, stop, accepting })
+    }
+
+    /// Where it listens, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> usize {
+        self.slots.used()
+    }
+
+    /// Stops accepting, closes every session with [`CloseReason::Restart`], evenly over `spread` so that not all clients
+    /// come back in the same moment, and returns when the last one is gone or has had [`CLOSE_TIMEOUT`] for it.
+    pub async fn drain(self, spread: Duration) {
+        self.draining.set();
+        self.stop.send_replace(true);
+        // Fails only when the loop panicked; then nothing accepts either.
+        let _ = self.accepting.await;
+        let open = self.sessions.refuse_more();
+        let (count, began) = (open.len(), tokio::time::Instant::now());
+        tracing::info!(sessions = count, "closing sessions");
+        for (index, outbox) in open.into_iter().enumerate() {
+            let at = began + spread.mul_f64(index as f64 / count as f64);
+            if at > tokio::time::Instant::now() + DRAIN_STEP {
+                tokio::time::sleep_until(at).await;
+            }
+            outbox.close(CloseReason::Restart);
+        }
+        // A little more than a handshake may take, so that a session's own end comes first.
+        if tokio::time::timeout(CLOSE_TIMEOUT + Duration::from_millis(500), self.sessions.all_gone()).await.is_err() {
+            tracing::warn!(sessions = self.sessions.len(), "some sessions did not end in time");
+        }
+    }
+}
+
+/// The sessions that are open, so that they can be closed.
+#[derive(Clone, Default)]
+struct Sessions(Arc<Registry>);
+
+#[derive(Default)]
+struct Registry {
+    open: Mutex<Open>,
+    empty: Notify,
+}
+
+#[derive(Default)]
+struct Open {
+    by_id: HashMap<ConnId, Arc<Outbox>>,
+    last_id: u64,
+    draining: bool,
+}
+
+impl Sessions {
+    /// Enters a session until the guard is dropped. One that comes while draining is closed at once.
+    fn register(&self, outbox: Arc<Outbox>) -> Registered {
+        let mut open = self.open();
+        if open.draining {
+            outbox.close(CloseReason::Restart);
+        }
+        open.last_id += 1;
+        let id = ConnId(open.last_id);
+        open.by_id.insert(id, outbox);
+        drop(open);
+        Registered { sessions: self.clone(), id }
+    }
+
+    fn len(&self) -> usize {
+        self.open().by_id.len()
+    }
+
+    /// All that are open; later ones are closed as they come.
+    fn refuse_more(&self) -> Vec<Arc<Outbox>> {
+        let mut open = self.open();
+        open.draining = true;
+        open.by_id.values().cloned().collect()
+    }
+
+    async fn all_gone(&self) {
+        loop {
+            let mut gone = std::pin::pin!(self.0.empty.notified());
+            // Registered before the count is read, or the last session could leave unseen in between.
+            gone.as_mut().enable();
+            if self.len() == 0 {
+                return;
+            }
+            gone.await;
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's place in [`Sessions`].
+struct Registered {
+    sessions: Sessions,
+    id: ConnId,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut open = self.sessions.open();
+        let outbox = open.by_id.remove(&self.id);
+        let empty = open.by_id.is_empty();
+        drop(open);
+        drop(outbox);
+        if empty {
+            self.sessions.0.empty.notify_waiters();
+        }
+    }
+}
+
+/// How the admin listener behaves.
+#[derive(Clone)]
+pub struct AdminOptions {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What callers of `/api/v1` must send as bearer token.
+    pub credential: String,
+}
+
+/// The admin listener (contract 2.3).
+pub struct AdminServer {
+    addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+impl AdminServer {
+    /// Starts to listen and accept; call within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn start(options: &AdminOptions, hub: Hub, draining: DrainFlag) -> io::Result<Self> {
+        let listener = accept::listen(options.listen)?;
+        let addr = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let filter = admin::filter(hub, options.credential.as_str().into(), draining);
+        let slots = Slots::new(crate::limits::ADMIN_CONNECTIONS_MAX);
+        let accepting = tokio::spawn(accept::run(listener, slots, filter, stopped));
+        Ok(Self { addr, stop, accepting })
+    }
+
+    /// Where it listens, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Stops accepting; answers that have begun go on.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        // Fails only when the loop panicked; then nothing accepts either.
+        let _ = self.accepting.await;
+    }
+}

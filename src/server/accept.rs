@@ -1,0 +1,214 @@
+//! Our own accept loop around warp's filters: what a listener needs before the first byte of HTTP is understood.
+//!
+//! `warp::serve` has no limit on connections, no deadline for a request head and leaves Nagle on; a server that faces
+//! clients needs all three (HARDENING §2). This room knows nothing of routes.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service as _;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use warp::http::Request;
+use warp::{Filter, Reply};
+
+use crate::limits::{
+    ACCEPT_BACKLOG, ACCEPT_PAUSE, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT, HTTP_HEADERS_MAX, MESSAGE_BYTES_MAX,
+};
+
+/// What a connection over the cap is told, as far as its socket takes it at once.
+const OVER_THE_CAP: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// Opens a listening socket; port 0 takes a free one. Call within a tokio runtime.
+///
+/// Accepted sockets inherit TCP_NODELAY: each edit is a small write that somebody waits for.
+///
+/// # Errors
+/// What the kernel says, most often that the port is in use.
+pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // A restarted server must not wait for connections of its predecessor to time out.
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(ACCEPT_BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// How many connections may be open, and how many are.
+#[derive(Debug, Clone)]
+pub(super) struct Slots {
+    used: Arc<AtomicUsize>,
+    max: usize,
+}
+
+impl Slots {
+    pub(super) fn new(max: usize) -> Self {
+        Self { used: Arc::default(), max }
+    }
+
+    /// Connections open now, whether they speak HTTP or WebSocket.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, remote: SocketAddr) -> Option<Slot> {
+        let next = |used| (used < self.max).then_some(used + 1);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        Some(Slot(Arc::new(Occupied { remote, used: self.used.clone() })))
+    }
+}
+
+/// One connection's place under the cap, free again when its last holder drops it. Found in each request's extensions.
+#[derive(Debug, Clone)]
+pub(super) struct Slot(Arc<Occupied>);
+
+#[derive(Debug)]
+struct Occupied {
+    remote: SocketAddr,
+    used: Arc<AtomicUsize>,
+}
+
+impl Slot {
+    /// Who connected.
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.0.remote
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.used.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until `stop` says so, and serves each connection by a task of its own. Returns with the listener closed;
+/// connections that are answering go on to the end of their answer, upgraded ones are none of its business.
+pub(super) async fn run<F>(listener: TcpListener, slots: Slots, filter: F, mut stop: watch::Receiver<bool>)
+where
+    F: Filter<Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+    F::Future: Send,
+{
+    let mut exhausted = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stopped| *stopped) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, remote)) => {
+                if std::mem::take(&mut exhausted) {
+                    tracing::info!("connections are accepted again");
+                }
+                match slots.take(remote) {
+                    Some(slot) => {
+                        tokio::spawn(serve(stream, slot, filter.clone(), stop.clone()));
+                    }
+                    None => turn_away(stream),
+                }
+            }
+            Err(error) if is_exhaustion(&error) => {
+                // The connection stays in the backlog, so the listener stays ready: without a pause this would spin.
+                if !std::mem::replace(&mut exhausted, true) {
+                    tracing::error!(%error, "failed to accept connections; raise the limit on open files");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            // The client left between handshake and accept; the next one is not affected.
+            Err(error) => tracing::debug!(%error, "failed to accept a connection"),
+        }
+    }
+}
+
+/// Whether the process or the machine has run out of something: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error
+        .raw_os_error()
+        .map(Errno::from_raw_os_error)
+        .is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
+fn turn_away(stream: TcpStream) {
+    tracing::debug!("a connection over the cap is turned away");
+    if let Ok(mut stream) = stream.into_std() {
+        // Non-blocking and best effort: whoever cannot be told finds the connection closed.
+        let _ = stream.write(OVER_THE_CAP);
+    }
+}
+
+async fn serve<F>(stream: TcpStream, slot: Slot, filter: F, mut stop: watch::Receiver<bool>)
+where
+    F: Filter<Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+    F::Future: Send,
+{
+    let remote = slot.remote();
+    let inner = TowerToHyperService::new(warp::service(filter));
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(|body| Limited::new(body, MESSAGE_BYTES_MAX));
+        request.extensions_mut().insert(slot.clone());
+        inner.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HTTP_HEAD_TIMEOUT)
+        .max_buf_size(HTTP_HEAD_BYTES_MAX)
+        .max_headers(HTTP_HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => Some(served),
+        _ = stop.wait_for(|stopped| *stopped) => None,
+    };
+    let served = match served {
+        Some(served) => served,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%remote, %error, "an http connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_counted_and_given_back() {
+        let remote = SocketAddr::from(([127, 0, 0, 1], 9));
+        let slots = Slots::new(2);
+        let first = slots.take(remote).unwrap();
+        let second = slots.take(remote).unwrap();
+        assert!(slots.take(remote).is_none());
+        let shared = first.clone();
+        drop(first);
+        assert_eq!(slots.used(), 2);
+        drop(shared);
+        assert_eq!(slots.used(), 1);
+        assert!(slots.take(remote).is_some());
+        drop(second);
+    }
+
+    #[test]
+    fn running_out_of_descriptors_is_told_from_a_client_that_left() {
+        assert!(is_exhaustion(&io::Error::from_raw_os_error(24)));
+        assert!(!is_exhaustion(&io::ErrorKind::ConnectionAborted.into()));
+    }
+}

@@ -1,0 +1,50 @@
+//! What a session needs of the hub, as two small traits, so that sockets and sessions are tested without documents.
+
+use std::sync::Arc;
+
+use crate::hub::{Hub, HubError, PeerHandle, PeerSink, Readiness};
+use crate::ids::DocName;
+use crate::wire::message::ClientMessage;
+
+/// The documents behind a listener.
+pub trait Documents: Clone + Send + Sync + 'static {
+    /// A session's hold on one document; dropping it leaves the document.
+    type Peer: DocumentPeer;
+
+    /// See [`Hub::join`].
+    fn join(&self, doc: DocName, sink: Arc<dyn PeerSink>) -> impl Future<Output = Result<Self::Peer, HubError>> + Send;
+
+    /// See [`Hub::readiness`].
+    fn readiness(&self) -> Readiness;
+}
+
+/// One session's place in one document.
+pub trait DocumentPeer: Send + Sync + 'static {
+    /// See [`PeerHandle::send`]. A future that is dropped before it is ready has sent nothing.
+    fn send(&self, message: ClientMessage<'_>) -> impl Future<Output = Result<(), HubError>> + Send;
+
+    /// See [`PeerHandle::caught_up`].
+    fn caught_up(&self);
+}
+
+impl Documents for Hub {
+    type Peer = PeerHandle;
+
+    fn join(&self, doc: DocName, sink: Arc<dyn PeerSink>) -> impl Future<Output = Result<PeerHandle, HubError>> + Send {
+        Hub::join(self, doc, sink)
+    }
+
+    fn readiness(&self) -> Readiness {
+        Hub::readiness(self)
+    }
+}
+
+impl DocumentPeer for PeerHandle {
+    fn send(&self, message: ClientMessage<'_>) -> impl Future<Output = Result<(), HubError>> + Send {
+        PeerHandle::send(self, message)
+    }
+
+    fn caught_up(&self) {
+        PeerHandle::caught_up(self);
+    }
+}

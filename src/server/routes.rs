@@ -1,0 +1,92 @@
+//! Routes of the public listener: liveness, readiness, a page for people, and the WebSocket on every path.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
+use warp::Filter;
+use warp::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use warp::path::FullPath;
+
+use super::Shared;
+use super::accept::Slot;
+use super::documents::Documents;
+use super::error::Problem;
+use super::websocket;
+
+/// What a browser sees at `/`.
+const PAGE: &str = "\
+weft is running.
+
+Point a Yjs client at this address; the path is the document's name:
+
+    import * as Y from 'yjs'
+    import { WebsocketProvider } from 'y-websocket'
+
+    const doc = new Y.Doc()
+    const provider = new WebsocketProvider('ws://HOST', 'my-document', doc)
+";
+
+/// Every route. A request that asks for an upgrade is a document's, whatever its path, so a document may be called
+/// `health` too.
+pub(super) fn public<D: Documents>(
+    shared: Arc<Shared<D>>,
+) -> impl Filter<Extract = (Response<Bytes>,), Error = Infallible> + Clone {
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::ext::optional::<Slot>())
+        .map(move |method: Method, path: FullPath, headers: HeaderMap, on_upgrade, slot| {
+            respond(&shared, &method, path.as_str(), &headers, on_upgrade, slot).unwrap_or_else(Problem::into_response)
+        })
+}
+
+fn respond<D: Documents>(
+    shared: &Arc<Shared<D>>,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    on_upgrade: Option<OnUpgrade>,
+    slot: Option<Slot>,
+) -> Result<Response<Bytes>, Problem> {
+    if websocket::wants_upgrade(headers) {
+        return websocket::upgrade(shared, method, path, headers, on_upgrade, slot);
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Problem::method_not_allowed("GET"));
+    }
+    match path {
+        "/" => Ok(content("text/plain; charset=utf-8", PAGE)),
+        "/health" => Ok(alive()),
+        "/ready" => Ok(readiness(shared.not_ready())),
+        _ => Err(Problem::upgrade_required("this path is a document, to be opened with a WebSocket")),
+    }
+}
+
+/// 200 as long as the process answers at all.
+pub(super) fn alive() -> Response<Bytes> {
+    content("application/json", r#"{"ok":true}"#)
+}
+
+/// 200, or 503 with the reason.
+pub(super) fn readiness(not_ready: Option<String>) -> Response<Bytes> {
+    match not_ready {
+        None => alive(),
+        Some(reason) => {
+            let body = serde_json::json!({ "ok": false, "reason": reason }).to_string();
+            let mut response = content("application/json", body);
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response
+        }
+    }
+}
+
+/// A 200 that no cache keeps.
+pub(super) fn content(kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,459 @@
+//! One WebSocket in one document, from the 101 to the last byte: one task, one timer, no buffer while idle.
+//!
+//! Reading: when the socket has bytes they are read into a buffer that belongs to the thread, decoded and parsed there,
+//! and each message is offered to the document at once. Only when the document's inbox is full is the message copied,
+//! with what was read after it; until it is taken nothing more is read, and that is how back-pressure reaches the client.
+//!
+//! Writing is the [`Outbox`]'s; this task flushes what could not be written at once, keeps the client's watchdog quiet
+//! (WIRE g4), pings, and drops who answers no ping or takes no byte.
+
+use std::cell::RefCell;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::Sleep;
+
+use super::documents::DocumentPeer;
+use super::error;
+use super::outbox::{Outbox, Output, Progress};
+use crate::hub::{Delivery, FrameKind, HubError, PeerSink};
+use crate::limits;
+use crate::wire::close::CloseReason;
+use crate::wire::frame::{self, Decoder, Input, Message};
+use crate::wire::message::ClientMessage;
+use crate::wire::ywebsocket;
+
+/// [`ywebsocket::KEEPALIVE`] as a frame.
+static KEEPALIVE_FRAME: Bytes = Bytes::from_static(&[0x82, 3, 1, 1, 0]);
+/// A ping without payload.
+static PING_FRAME: Bytes = Bytes::from_static(&[0x89, 0]);
+
+thread_local! {
+    /// Where this thread reads sockets. Used between two awaits only, so all sessions of the thread share it.
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; limits::READ_BUFFER_BYTES]);
+}
+
+/// How patient a session is; [`limits`] outside of tests.
+#[derive(Debug)]
+pub(super) struct Timing {
+    /// Silence before a keep-alive message.
+    pub keepalive: Duration,
+    /// Between pings.
+    pub ping: Duration,
+    /// Without progress on waiting bytes.
+    pub stall: Duration,
+    /// For a closing handshake.
+    pub close: Duration,
+}
+
+impl Timing {
+    /// The values of [`limits`].
+    pub(super) const DEFAULT: Timing = Timing {
+        keepalive: limits::KEEPALIVE_AFTER,
+        ping: limits::PING_EVERY,
+        stall: limits::WRITE_STALL_TIMEOUT,
+        close: limits::CLOSE_TIMEOUT,
+    };
+}
+
+/// Pings in a row without any sign of life, after which the client is dead (WIRE §6).
+const PINGS_MISSED_MAX: u8 = 2;
+
+/// How the conversation with a client ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// A close frame is queued; the closing handshake follows.
+    Close,
+    /// The socket ended or failed.
+    Gone,
+    /// The client gives no sign of life.
+    Dead,
+}
+
+/// What came of a piece of the stream.
+enum Ingested {
+    /// All of it was used.
+    All,
+    /// The document's inbox is full.
+    Held(Box<Held>),
+    /// The conversation is over.
+    End(Ending),
+}
+
+/// A message that waits for room in the document's inbox, and what was read behind it.
+struct Held {
+    /// Payload of the message's frame; it was parsed once and is valid.
+    frame: Vec<u8>,
+    /// Bytes of the stream that are not decoded yet.
+    rest: Vec<u8>,
+}
+
+/// One client's connection. Dropping it ends the connection, whatever state it is in.
+pub(super) struct Session {
+    outbox: Arc<Outbox>,
+    reader: OwnedReadHalf,
+    decoder: Decoder,
+    timing: &'static Timing,
+    /// Malformed messages so far.
+    garbage: u32,
+    /// Pings answered in the second that began at the instant.
+    pings: (Instant, u32),
+    /// When the next ping is due.
+    ping_at: Instant,
+    /// Pings in a row that nothing followed.
+    pings_missed: u8,
+    /// Bytes came since the last ping.
+    heard: bool,
+    /// Nothing is read because the document's inbox is full, so silence says nothing about the client.
+    blocked: bool,
+}
+
+impl Session {
+    /// Takes over a socket after its handshake.
+    pub(super) fn new(stream: TcpStream, timing: &'static Timing) -> Self {
+        let (reader, writer) = stream.into_split();
+        let now = Instant::now();
+        Self {
+            outbox: Arc::new(Outbox::new(writer)),
+            reader,
+            decoder: Decoder::default(),
+            timing,
+            garbage: 0,
+            pings: (now, 0),
+            ping_at: now + timing.ping,
+            pings_missed: 0,
+            heard: true,
+            blocked: false,
+        }
+    }
+
+    /// Where frames for this client go.
+    pub(super) fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// Converses until one side ends it. `join` is polled first; `early` is what the client sent with its handshake.
+    /// The future is large: box it.
+    pub(super) async fn run<P: DocumentPeer>(
+        mut self,
+        join: Pin<Box<dyn Future<Output = Result<P, HubError>> + Send + '_>>,
+        early: Vec<u8>,
+    ) {
+        let ending = match self.join(join).await {
+            Ok(peer) => self.converse(&peer, early).await,
+            Err(ending) => ending,
+        };
+        // The peer is dropped: whatever the closing handshake takes, the client has left the document.
+        self.end(ending).await;
+    }
+
+    /// Only tells the client why it cannot stay.
+    pub(super) async fn refuse(mut self, reason: CloseReason) {
+        self.outbox.close(reason);
+        self.end(Ending::Close).await;
+    }
+
+    /// Waits for the document. The client's first messages wait in the kernel meanwhile.
+    async fn join<P>(
+        &mut self,
+        mut join: Pin<Box<dyn Future<Output = Result<P, HubError>> + Send + '_>>,
+    ) -> Result<P, Ending> {
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(joined) = join.as_mut().poll(cx) {
+                return Poll::Ready(joined.map_err(|error| {
+                    tracing::debug!(%error, "failed to join a document");
+                    self.outbox.close(error::close_reason(&error));
+                    Ending::Close
+                }));
+            }
+            match ready!(self.outbox.poll_output(cx)) {
+                Output::Closing => Poll::Ready(Err(Ending::Close)),
+                Output::Gone => Poll::Ready(Err(Ending::Gone)),
+                // Cannot be: nothing is dropped before the document has said anything.
+                Output::CaughtUp => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    async fn converse<P: DocumentPeer>(&mut self, peer: &P, early: Vec<u8>) -> Ending {
+        let mut timer = pin!(tokio::time::sleep_until(self.next_due().into()));
+        let mut ingested = self.ingest_owned(early, peer);
+        loop {
+            ingested = match ingested {
+                Ingested::All => std::future::poll_fn(|cx| self.poll_ingest(cx, timer.as_mut(), peer)).await,
+                Ingested::Held(held) => self.hand_over(held, timer.as_mut(), peer).await,
+                Ingested::End(ending) => return ending,
+            };
+        }
+    }
+
+    /// Upkeep, then reading, until there is something to react to.
+    fn poll_ingest<P: DocumentPeer>(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: Pin<&mut Sleep>,
+        peer: &P,
+    ) -> Poll<Ingested> {
+        if let Poll::Ready(ending) = self.poll_upkeep(cx, timer, peer) {
+            return Poll::Ready(Ingested::End(ending));
+        }
+        // Reads until the socket is empty; tokio's budget makes `poll_read` pause where a flood would starve others.
+        loop {
+            let ingested = READ_BUFFER.with_borrow_mut(|buffer| {
+                let mut buffer = ReadBuf::new(buffer);
+                match ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer)) {
+                    Ok(()) if !buffer.filled().is_empty() => Poll::Ready(self.ingest(buffer.filled_mut(), peer)),
+                    Ok(()) | Err(_) => Poll::Ready(Ingested::End(Ending::Gone)),
+                }
+            });
+            match ready!(ingested) {
+                Ingested::All => {}
+                held_or_end => return Poll::Ready(held_or_end),
+            }
+        }
+    }
+
+    /// Waits until the document takes the held message, flushing and pinging meanwhile, then goes on behind it.
+    async fn hand_over<P: DocumentPeer>(&mut self, held: Box<Held>, mut timer: Pin<&mut Sleep>, peer: &P) -> Ingested {
+        let Held { frame, rest } = *held;
+        let Ok(Some(message)) = ywebsocket::parse(&frame) else { return self.ingest_owned(rest, peer) };
+        // Boxed, since most sessions never come here and should not carry its state.
+        let mut sending = Box::pin(peer.send(message));
+        self.blocked = true;
+        let sent = std::future::poll_fn(|cx| match sending.as_mut().poll(cx) {
+            Poll::Ready(sent) => Poll::Ready(Ok(sent)),
+            Poll::Pending => self.poll_upkeep(cx, timer.as_mut(), peer).map(Err),
+        })
+        .await;
+        drop(sending);
+        self.blocked = false;
+        self.heard = true;
+        match sent {
+            Ok(Ok(())) => self.ingest_owned(rest, peer),
+            Ok(Err(error)) => self.close(error::close_reason(&error)),
+            Err(ending) => Ingested::End(ending),
+        }
+    }
+
+    fn ingest_owned<P: DocumentPeer>(&mut self, mut bytes: Vec<u8>, peer: &P) -> Ingested {
+        self.ingest(&mut bytes, peer)
+    }
+
+    /// Decodes a piece of the stream and acts on each message in it.
+    fn ingest<P: DocumentPeer>(&mut self, bytes: &mut [u8], peer: &P) -> Ingested {
+        self.heard |= !bytes.is_empty();
+        let mut input = Input::new(bytes);
+        loop {
+            let garbage = match self.decoder.next(&mut input) {
+                Ok(None) => return Ingested::All,
+                Ok(Some(Message::Binary(frame))) => match ywebsocket::parse(frame) {
+                    Ok(Some(message)) => match offer(peer, message) {
+                        Some(Ok(())) => false,
+                        Some(Err(error)) => {
+                            let reason = error::close_reason(&error);
+                            return self.close(reason);
+                        }
+                        None => {
+                            let held = Held { frame: frame.to_vec(), rest: input.rest().to_vec() };
+                            return Ingested::Held(Box::new(held));
+                        }
+                    },
+                    Ok(None) => false,
+                    Err(error) => {
+                        tracing::debug!(%error, bytes = frame.len(), "a client sent a malformed message");
+                        true
+                    }
+                },
+                // No client of this dialect sends text (WIRE §0).
+                Ok(Some(Message::Text(_))) => true,
+                Ok(Some(Message::Ping(payload))) => {
+                    let now = Instant::now();
+                    if now.saturating_duration_since(self.pings.0) >= Duration::from_secs(1) {
+                        self.pings = (now, 0);
+                    }
+                    if self.pings.1 < limits::PINGS_PER_SECOND_MAX {
+                        self.pings.1 += 1;
+                        self.outbox.deliver(&frame::pong(payload), FrameKind::Control);
+                    }
+                    false
+                }
+                // `heard` has noted the sign of life.
+                Ok(Some(Message::Pong(_))) => false,
+                Ok(Some(Message::Close { code, reason })) => {
+                    tracing::trace!(code, reason, "a client closes");
+                    self.outbox.close_with(CloseReason::Client, frame::close(code, ""));
+                    return Ingested::End(Ending::Close);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a client broke the websocket protocol");
+                    return self.close(error::frame_reason(error));
+                }
+            };
+            if garbage {
+                self.garbage += 1;
+                if self.garbage > limits::GARBAGE_MESSAGES_MAX {
+                    return self.close(CloseReason::Garbage);
+                }
+            }
+        }
+    }
+
+    fn close(&self, reason: CloseReason) -> Ingested {
+        self.outbox.close(reason);
+        Ingested::End(Ending::Close)
+    }
+
+    /// Flushes and does what is due; ready only when the conversation is over.
+    fn poll_upkeep<P: DocumentPeer>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Sleep>,
+        peer: &P,
+    ) -> Poll<Ending> {
+        while let Poll::Ready(output) = self.outbox.poll_output(cx) {
+            match output {
+                Output::CaughtUp => peer.caught_up(),
+                Output::Closing => return Poll::Ready(Ending::Close),
+                Output::Gone => return Poll::Ready(Ending::Gone),
+            }
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if let Some(ending) = self.tick(Instant::now()) {
+                return Poll::Ready(ending);
+            }
+            timer.as_mut().reset(self.next_due().into());
+        }
+        Poll::Pending
+    }
+
+    /// Does what is due at `now`.
+    fn tick(&mut self, now: Instant) -> Option<Ending> {
+        let progress = self.outbox.progress(now);
+        match progress {
+            Progress::Waiting(since) if since >= self.timing.stall => return Some(Ending::Dead),
+            Progress::Silent(since) if since >= self.timing.keepalive => {
+                if self.outbox.deliver(&KEEPALIVE_FRAME, FrameKind::Control) == Delivery::Closed {
+                    return Some(self.closed());
+                }
+            }
+            Progress::Waiting(_) | Progress::Silent(_) => {}
+        }
+        if now < self.ping_at {
+            return None;
+        }
+        self.ping_at = now + self.timing.ping;
+        // Behind queued frames a ping would be late through no fault of the client; the stall rule watches over those.
+        if self.blocked || matches!(progress, Progress::Waiting(_)) {
+            return None;
+        }
+        self.pings_missed = if self.heard { 0 } else { self.pings_missed + 1 };
+        if self.pings_missed >= PINGS_MISSED_MAX {
+            return Some(Ending::Dead);
+        }
+        self.heard = false;
+        match self.outbox.deliver(&PING_FRAME, FrameKind::Control) {
+            Delivery::Closed => Some(self.closed()),
+            Delivery::Taken { .. } | Delivery::Behind => None,
+        }
+    }
+
+    /// Why the outbox takes nothing more.
+    fn closed(&self) -> Ending {
+        if self.outbox.closing().is_some() { Ending::Close } else { Ending::Gone }
+    }
+
+    /// When [`Session::tick`] has something to do, unless bytes move before.
+    fn next_due(&self) -> Instant {
+        let now = Instant::now();
+        let output = match self.outbox.progress(now) {
+            Progress::Silent(since) => self.timing.keepalive.saturating_sub(since),
+            Progress::Waiting(since) => self.timing.stall.saturating_sub(since),
+        };
+        self.ping_at.min(now + output)
+    }
+
+    /// Sees the connection to its end.
+    async fn end(&mut self, ending: Ending) {
+        let reset = match ending {
+            Ending::Gone => false,
+            Ending::Dead => true,
+            Ending::Close => {
+                let (mut flushed, timing) = (false, self.timing);
+                let handshake = self.closing_handshake(&mut flushed);
+                // Complete or not, the socket goes now.
+                let _ = tokio::time::timeout(timing.close, handshake).await;
+                !flushed
+            }
+        };
+        tracing::trace!(?ending, reason = ?self.outbox.closing(), "a connection ends");
+        self.outbox.abandon(reset);
+    }
+
+    /// Sends what is queued, the close frame last, and waits for the client's answer, whichever it is. `flushed` tells
+    /// how far it came when it is cut short.
+    async fn closing_handshake(&mut self, flushed: &mut bool) {
+        if std::future::poll_fn(|cx| self.outbox.poll_flush(cx)).await.is_err() {
+            return;
+        }
+        *flushed = true;
+        if self.outbox.closing() == Some(CloseReason::Client) {
+            return;
+        }
+        if self.decoder.ended() {
+            // The client's own close frame could not be recognised any more, so say the same in the language of TCP.
+            self.outbox.finish();
+        }
+        // Closing a socket with unread bytes resets it, and the client might never see our close frame.
+        std::future::poll_fn(|cx| {
+            loop {
+                let closed = READ_BUFFER.with_borrow_mut(|buffer| {
+                    let mut buffer = ReadBuf::new(buffer);
+                    let read = ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer));
+                    let ended = read.is_err() || buffer.filled().is_empty();
+                    Poll::Ready(ended || passes_close(&mut self.decoder, buffer.filled_mut()))
+                });
+                if ready!(closed) {
+                    return Poll::Ready(());
+                }
+            }
+        })
+        .await;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.outbox.abandon(false);
+    }
+}
+
+/// Offers a message to the document once; `None` when it would have to wait.
+///
+/// The read buffer belongs to the thread and cannot be lent to a future that outlives this call; a future that has not
+/// sent can be dropped and made again over a copy.
+fn offer<P: DocumentPeer>(peer: &P, message: ClientMessage<'_>) -> Option<Result<(), HubError>> {
+    let sending = pin!(peer.send(message));
+    match sending.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(sent) => Some(sent),
+        Poll::Pending => None,
+    }
+}
+
+/// Passes over messages that come too late, and says whether the client's close frame was among them.
+fn passes_close(decoder: &mut Decoder, bytes: &mut [u8]) -> bool {
+    let mut input = Input::new(bytes);
+    loop {
+        match decoder.next(&mut input) {
+            Ok(None) => return false,
+            Ok(Some(Message::Close { .. })) => return true,
+            Ok(Some(_)) | Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! From an HTTP request to a session: the handshake of RFC 6455 §4.2, the document's name, and the socket itself.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
+use tokio::net::TcpStream;
+use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+
+use super::Shared;
+use super::accept::Slot;
+use super::documents::Documents;
+use super::error::Problem;
+use super::session::Session;
+use crate::ids::{DocName, DocNameError};
+use crate::wire::close::CloseReason;
+
+/// What RFC 6455 §1.3 appends to a client's key.
+const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Whether a request wants to become a WebSocket, well-formed or not.
+pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
+    has_token(headers, &header::UPGRADE, "websocket")
+}
+
+/// Checks a handshake and builds the 101 that accepts it.
+///
+/// # Errors
+/// 405 for other methods than GET, 426 for another version than 13, 400 for whatever else is missing or malformed.
+pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response<Bytes>, Problem> {
+    if method != Method::GET {
+        return Err(Problem::method_not_allowed("GET"));
+    }
+    if !has_token(headers, &header::CONNECTION, "upgrade") {
+        return Err(Problem::bad_request("a WebSocket handshake has `Connection: Upgrade`"));
+    }
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(Problem::upgrade_required("only version 13 of the WebSocket protocol is spoken here"));
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
+    if STANDARD.decode(key).map(|nonce| nonce.len()) != Ok(16) {
+        return Err(Problem::bad_request("`Sec-WebSocket-Key` is not 16 bytes in base64"));
+    }
+
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let out = response.headers_mut();
+    out.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Ok(accept) = HeaderValue::from_str(&accept_key(key)) {
+        out.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    // Browsers fail the handshake unless one of the protocols they offered is chosen (WIRE §1).
+    if let Some(protocol) = first_protocol(headers) {
+        out.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    Ok(response)
+}
+
+fn accept_key(key: &[u8]) -> String {
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(ACCEPT_GUID).finalize())
+}
+
+/// Whether a header that lists tokens holds `token`, in any case.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    let first = offered.split(',').next()?.trim();
+    if first.is_empty() { None } else { HeaderValue::from_str(first).ok() }
+}
+
+/// The document named by a URL's path: without its first `/`, percent-decoded once (contract 2.2) unless `decode` is off
+/// for drop-in replacement of servers that keep it raw (WIRE §1).
+pub(super) fn doc_name(path: &str, decode: bool) -> Result<DocName, DocNameError> {
+    let raw = path.strip_prefix('/').unwrap_or(path);
+    if decode {
+        DocName::parse_bytes(&percent_encoding::percent_decode_str(raw).collect::<Vec<u8>>())
+    } else {
+        DocName::parse(raw)
+    }
+}
+
+/// Answers a request that [`wants_upgrade`], and starts the session that goes on when the answer has left.
+pub(super) fn upgrade<D: Documents>(
+    shared: &Arc<Shared<D>>,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    on_upgrade: Option<OnUpgrade>,
+    slot: Option<Slot>,
+) -> Result<Response<Bytes>, Problem> {
+    let response = accept(method, headers)?;
+    let on_upgrade = on_upgrade.ok_or_else(|| Problem::bad_request("this connection cannot be upgraded"))?;
+    if let Some(why) = shared.not_ready() {
+        return Err(Problem::unavailable(why));
+    }
+    // A bad name is told in a close frame: a refused handshake looks like a network error to browsers and is retried for
+    // ever, code 4400 stops clients that can be stopped (WIRE g6).
+    let doc = doc_name(path, shared.path_decode);
+    tokio::spawn(serve(shared.clone(), on_upgrade, doc, slot));
+    Ok(response)
+}
+
+/// Takes the socket over once the handshake's answer has left, and runs the session. `slot` is held to the end.
+async fn serve<D: Documents>(
+    shared: Arc<Shared<D>>,
+    on_upgrade: OnUpgrade,
+    doc: Result<DocName, DocNameError>,
+    slot: Option<Slot>,
+) {
+    let remote = slot.as_ref().map(Slot::remote);
+    let (stream, early) = match on_upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>()) {
+        // Copied: the buffer is 8 KiB of hyper's, and as a rule holds nothing.
+        Ok(Ok(parts)) => (parts.io.into_inner(), parts.read_buf.to_vec()),
+        Ok(Err(_)) => return tracing::error!("an upgraded connection is not a TCP stream"),
+        Err(error) => return tracing::debug!(?remote, %error, "a client left during its handshake"),
+    };
+    let session = Session::new(stream, shared.timing);
+    match doc {
+        Ok(doc) => {
+            tracing::debug!(?remote, ?doc, "a client connects");
+            let registered = shared.sessions.register(session.outbox().clone());
+            let join = shared.documents.join(doc, session.outbox().clone());
+            // Boxed, so that a connection's task is as large as its conversation and not as its handshake.
+            Box::pin(session.run(Box::pin(join), early)).await;
+            drop(registered);
+        }
+        Err(error) => {
+            tracing::debug!(?remote, %error, "a client asks for a document by a name that is not allowed");
+            Box::pin(session.refuse(CloseReason::BadName)).await;
+        }
+    }
+    drop(slot);
+}
