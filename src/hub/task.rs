@@ -362,6 +362,10 @@ fn deliver(
         Delivery::Taken => {
             let before = peer.bytes_since_noted;
             peer.bytes_since_noted += frame.len();
+            if kind == FrameKind::Answer {
+                // An answer brings much; and a peer that has just come is best remembered by what it has now.
+                peer.bytes_since_noted += PEER_BASE_BYTES;
+            }
             if before < PEER_BASE_BYTES && peer.bytes_since_noted >= PEER_BASE_BYTES {
                 worth_noting.push(id);
             }

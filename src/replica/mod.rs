@@ -368,9 +368,9 @@ impl Replica {
             return Ok(());
         }
         let diff = self.diff(question)?;
-        let clocks = self.clocks().0;
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.follow(self.turn, clocks);
+            peer.follow(self.turn);
+            peer.base = Arc::new(state_vector::decode(question).unwrap_or_default());
         }
         effects.send.push((id, ServerMessage::SyncStep2(diff), Weight::Answer));
         Ok(())
@@ -384,9 +384,8 @@ impl Replica {
         }
         let base = state_vector::encode(&peer.base);
         let diff = self.diff(&base)?;
-        let clocks = self.clocks().0;
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.follow(self.turn, clocks);
+            peer.follow(self.turn);
         }
         effects.send.push((id, ServerMessage::Update(diff), Weight::Answer));
         if let Some(everyone) = self.awareness.everyone() {

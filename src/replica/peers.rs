@@ -15,7 +15,8 @@ pub struct Peer {
     pub follows_since: Option<u64>,
     /// Its outbox dropped something: it gets one diff once it has drained.
     pub behind: bool,
-    /// What it has for sure; a catch-up diff starts here.
+    /// What it has for sure, by its own word or because everything sent had left its outbox; a catch-up diff starts here.
+    /// Never what was merely queued: that may be dropped.
     pub base: Arc<StateVector>,
     /// Acks that wait for the journal, in order.
     pub acks: VecDeque<(Seq, Bytes)>,
@@ -28,11 +29,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// It is being sent everything up to `clocks` in this turn.
-    pub fn follow(&mut self, turn: u64, clocks: Arc<StateVector>) {
+    /// In this turn it is being sent everything there is.
+    pub fn follow(&mut self, turn: u64) {
         self.follows_since = Some(turn);
         self.behind = false;
-        self.base = clocks;
     }
 
     /// Takes the acks that are due at `durable`.

@@ -223,7 +223,7 @@ async fn execute(hub: &Hub, draining: &DrainFlag, call: Call, body: Bytes) -> Re
         Call::StateVector(doc) => binary(hub.state_vector(&doc).await?),
         Call::Content(doc) => json(&hub.content(&doc).await?),
         Call::Text(doc) => content("text/plain; charset=utf-8", hub.text(&doc).await?),
-        Call::Import(doc) => json(&hub.import(doc, body).await?),
+        Call::Import(doc) => json(&hub.import(&doc, body).await?),
         Call::Compact { doc, dry_run } => json(&hub.compact(&doc, dry_run).await?),
     })
 }

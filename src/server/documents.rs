@@ -12,7 +12,7 @@ pub trait Documents: Clone + Send + Sync + 'static {
     type Peer: DocumentPeer;
 
     /// See [`Hub::join`].
-    fn join(&self, doc: DocName, sink: Arc<dyn PeerSink>) -> impl Future<Output = Result<Self::Peer, HubError>> + Send;
+    fn join(&self, doc: &DocName, sink: Arc<dyn PeerSink>) -> Result<Self::Peer, HubError>;
 
     /// See [`Hub::readiness`].
     fn readiness(&self) -> Readiness;
@@ -30,7 +30,7 @@ pub trait DocumentPeer: Send + Sync + 'static {
 impl Documents for Hub {
     type Peer = PeerHandle;
 
-    fn join(&self, doc: DocName, sink: Arc<dyn PeerSink>) -> impl Future<Output = Result<PeerHandle, HubError>> + Send {
+    fn join(&self, doc: &DocName, sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
         Hub::join(self, doc, sink)
     }
 

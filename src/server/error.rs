@@ -20,7 +20,8 @@ pub(super) fn close_reason(error: &HubError) -> CloseReason {
         HubError::Draining => CloseReason::Restart,
         HubError::Storage(_) => CloseReason::StorageFailed,
         HubError::BadUpdate(_) => CloseReason::UpdateRefused,
-        HubError::NoSuchDocument(_) => CloseReason::Reload,
+        HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => CloseReason::StorageFailed,
+        HubError::NoSuchDocument(_) | HubError::Reloading(_) => CloseReason::Reload,
     }
 }
 
@@ -123,7 +124,11 @@ impl From<HubError> for Problem {
             HubError::NoSuchDocument(_) => {
                 Self::new(StatusCode::NOT_FOUND, "no-such-document", "The document does not exist", detail)
             }
-            HubError::Draining => Self::unavailable(detail),
+            HubError::Draining | HubError::Reloading(_) => Self::unavailable(detail),
+            HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => {
+                let title = "The document's stored form cannot be used";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "document-damaged", title, detail)
+            }
             HubError::Storage(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage-failed", "Storage has failed", detail)
             }

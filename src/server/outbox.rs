@@ -136,7 +136,7 @@ impl Queue {
                 self.begun = taken;
                 self.bytes -= taken;
             }
-            return Ok(Delivered { delivery: Delivery::Taken { idle: true }, wake: !all, progress: true });
+            return Ok(Delivered { delivery: Delivery::Taken, wake: !all, progress: true });
         }
         let fits = self.bytes + cost(frame) <= self.bytes_max;
         match kind {
@@ -156,7 +156,7 @@ impl Queue {
             FrameKind::Document | FrameKind::Awareness | FrameKind::Answer | FrameKind::Control => {}
         }
         self.push(frame.clone(), kind);
-        Ok(Delivered { delivery: Delivery::Taken { idle: false }, wake: false, progress: false })
+        Ok(Delivered { delivery: Delivery::Taken, wake: false, progress: false })
     }
 
     /// Queues a close frame behind all that waits. Only the first one counts.
@@ -454,6 +454,10 @@ impl PeerSink for Outbox {
         }
     }
 
+    fn is_idle(&self) -> bool {
+        self.state().queue.frames.is_empty()
+    }
+
     fn close(&self, reason: CloseReason) {
         self.close_with(reason, error::close_frame(reason));
     }
@@ -538,14 +542,14 @@ mod tests {
     fn a_socket_with_room_takes_the_frame_at_once() {
         let (mut queue, pipe) = (Queue::new(BOUND), Pipe::with_room(100));
         let delivered = queue.deliver(&pipe, &frame(1, 60), FrameKind::Document).unwrap();
-        assert_eq!(delivered.delivery, Delivery::Taken { idle: true });
+        assert_eq!(delivered.delivery, Delivery::Taken);
         assert!(!delivered.wake);
         // 40 bytes fit; the other 20 are queued, and now someone must be woken.
         let delivered = queue.deliver(&pipe, &frame(2, 60), FrameKind::Document).unwrap();
-        assert_eq!(delivered.delivery, Delivery::Taken { idle: true });
+        assert_eq!(delivered.delivery, Delivery::Taken);
         assert!(delivered.wake);
         assert_eq!(queue.bytes, 20 + OUTBOX_FRAME_COST);
-        assert_eq!(deliver(&mut queue, &pipe, 3, 5, FrameKind::Document), Delivery::Taken { idle: false });
+        assert_eq!(deliver(&mut queue, &pipe, 3, 5, FrameKind::Document), Delivery::Taken);
         assert_eq!(drain(&mut queue, &pipe), [(1, 60), (2, 60), (3, 5)]);
     }
 
@@ -558,13 +562,13 @@ mod tests {
         assert_eq!(deliver(&mut queue, &pipe, 4, 30, FrameKind::Document), Delivery::Behind);
         assert_eq!(deliver(&mut queue, &pipe, 5, 1, FrameKind::Awareness), Delivery::Behind);
         assert_eq!(deliver(&mut queue, &pipe, 6, 1, FrameKind::Document), Delivery::Behind);
-        assert_eq!(deliver(&mut queue, &pipe, 7, 1, FrameKind::Control), Delivery::Taken { idle: false });
+        assert_eq!(deliver(&mut queue, &pipe, 7, 1, FrameKind::Control), Delivery::Taken);
         assert!(queue.owes_caught_up);
         assert_eq!(drain(&mut queue, &pipe), [(1, 30), (2, 30), (7, 1)]);
         // Still behind, until the answer.
         assert_eq!(deliver(&mut queue, &pipe, 8, 1, FrameKind::Document), Delivery::Behind);
-        assert_eq!(deliver(&mut queue, &pipe, 9, 1, FrameKind::Answer), Delivery::Taken { idle: true });
-        assert_eq!(deliver(&mut queue, &pipe, 10, 1, FrameKind::Document), Delivery::Taken { idle: true });
+        assert_eq!(deliver(&mut queue, &pipe, 9, 1, FrameKind::Answer), Delivery::Taken);
+        assert_eq!(deliver(&mut queue, &pipe, 10, 1, FrameKind::Document), Delivery::Taken);
     }
 
     #[test]

@@ -138,18 +138,11 @@ impl Session {
         &self.outbox
     }
 
-    /// Converses until one side ends it. `join` is polled first; `early` is what the client sent with its handshake.
-    /// The future is large: box it.
-    pub(super) async fn run<P: DocumentPeer>(
-        mut self,
-        join: Pin<Box<dyn Future<Output = Result<P, HubError>> + Send + '_>>,
-        early: Vec<u8>,
-    ) {
-        let ending = match self.join(join).await {
-            Ok(peer) => self.converse(&peer, early).await,
-            Err(ending) => ending,
-        };
-        // The peer is dropped: whatever the closing handshake takes, the client has left the document.
+    /// Converses until one side ends it. `early` is what the client sent with its handshake. The future is large: box it.
+    pub(super) async fn run<P: DocumentPeer>(mut self, peer: P, early: Vec<u8>) {
+        let ending = self.converse(&peer, early).await;
+        // Whatever the closing handshake takes, the client has left the document.
+        drop(peer);
         self.end(ending).await;
     }
 
@@ -157,29 +150,6 @@ impl Session {
     pub(super) async fn refuse(mut self, reason: CloseReason) {
         self.outbox.close(reason);
         self.end(Ending::Close).await;
-    }
-
-    /// Waits for the document. The client's first messages wait in the kernel meanwhile.
-    async fn join<P>(
-        &mut self,
-        mut join: Pin<Box<dyn Future<Output = Result<P, HubError>> + Send + '_>>,
-    ) -> Result<P, Ending> {
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(joined) = join.as_mut().poll(cx) {
-                return Poll::Ready(joined.map_err(|error| {
-                    tracing::debug!(%error, "failed to join a document");
-                    self.outbox.close(error::close_reason(&error));
-                    Ending::Close
-                }));
-            }
-            match ready!(self.outbox.poll_output(cx)) {
-                Output::Closing => Poll::Ready(Err(Ending::Close)),
-                Output::Gone => Poll::Ready(Err(Ending::Gone)),
-                // Cannot be: nothing is dropped before the document has said anything.
-                Output::CaughtUp => Poll::Pending,
-            }
-        })
-        .await
     }
 
     async fn converse<P: DocumentPeer>(&mut self, peer: &P, early: Vec<u8>) -> Ending {
@@ -360,7 +330,7 @@ impl Session {
         self.heard = false;
         match self.outbox.deliver(&PING_FRAME, FrameKind::Control) {
             Delivery::Closed => Some(self.closed()),
-            Delivery::Taken { .. } | Delivery::Behind => None,
+            Delivery::Taken | Delivery::Behind => None,
         }
     }
 

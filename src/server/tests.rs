@@ -70,11 +70,11 @@ impl Notes {
 impl Documents for Notes {
     type Peer = NotesPeer;
 
-    async fn join(&self, doc: DocName, sink: Arc<dyn PeerSink>) -> Result<NotesPeer, HubError> {
+    fn join(&self, doc: &DocName, sink: Arc<dyn PeerSink>) -> Result<NotesPeer, HubError> {
         if let Some(error) = self.0.refuse_join.lock().unwrap().take() {
             return Err(error);
         }
-        self.0.sinks.lock().unwrap().insert(doc, sink);
+        self.0.sinks.lock().unwrap().insert(doc.clone(), sink);
         self.0.present.fetch_add(1, Ordering::SeqCst);
         Ok(NotesPeer(self.0.clone()))
     }
@@ -589,6 +589,6 @@ async fn queued_frames_are_shared() {
     let answer = frame::binary(&[&vec![0; 64 << 20]]);
     sink.deliver(&answer, FrameKind::Answer);
     let queued = Bytes::from(vec![0x82, 1, 9]);
-    assert_eq!(sink.deliver(&queued, FrameKind::Control), Delivery::Taken { idle: false });
+    assert_eq!(sink.deliver(&queued, FrameKind::Control), Delivery::Taken);
     assert!(!queued.is_unique());
 }

@@ -14,7 +14,7 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCod
 use super::Shared;
 use super::accept::Slot;
 use super::documents::Documents;
-use super::error::Problem;
+use super::error::{self, Problem};
 use super::session::Session;
 use crate::ids::{DocName, DocNameError};
 use crate::wire::close::CloseReason;
@@ -132,9 +132,11 @@ async fn serve<D: Documents>(
         Ok(doc) => {
             tracing::debug!(?remote, ?doc, "a client connects");
             let registered = shared.sessions.register(session.outbox().clone());
-            let join = shared.documents.join(doc, session.outbox().clone());
             // Boxed, so that a connection's task is as large as its conversation and not as its handshake.
-            Box::pin(session.run(Box::pin(join), early)).await;
+            match shared.documents.join(&doc, session.outbox().clone()) {
+                Ok(peer) => Box::pin(session.run(peer, early)).await,
+                Err(error) => Box::pin(session.refuse(error::close_reason(&error))).await,
+            }
             drop(registered);
         }
         Err(error) => {
