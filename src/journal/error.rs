@@ -46,7 +46,8 @@ pub enum JournalError {
     Closed,
     /// The record would not fit [`JOURNAL_RECORD_BYTES_MAX`].
     #[error(
-        "journal an update of document {doc:?}: the record has {bytes} bytes, at most {JOURNAL_RECORD_BYTES_MAX} are allowed"
+        "journal an update of document {doc:?}: the record has {bytes} bytes, at most {JOURNAL_RECORD_BYTES_MAX} are \
+         allowed"
     )]
     RecordTooLarge {
         /// The document.

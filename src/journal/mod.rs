@@ -1,15 +1,15 @@
 //! The journal: the promise on disk. What it calls durable may be acknowledged, and nothing else may (S1, P1).
 //!
 //! It holds the updates of the last moments of all documents, in the order they were appended, until a checkpoint has
-//! carried them into the store. It knows nothing of what is in an update, of peers, or of the store; it never merges, skips
-//! or rewrites. An append-only log in numbered files, one writer thread, one sync for all that wait.
+//! carried them into the store. It knows nothing of what is in an update, of peers, or of the store; it never merges,
+//! skips or rewrites. An append-only log in numbered files, one writer thread, one sync for all that wait.
 //!
-//! Where to look: `record` one record as bytes; `segment` one file; `walk` reading it; `writer` group commit; `queue` what waits for it;
-//! `prepare` the next file, made ready ahead; `shelf` the files that are done; `recovery` what opening does; `files` the file
-//! system, replaceable in tests.
+//! Where to look: `record` one record as bytes; `segment` one file; `walk` reading it; `writer` group commit; `queue`
+//! what waits for it; `prepare` the next file, made ready ahead; `shelf` the files that are done; `recovery` what
+//! opening does; `files` the file system, replaceable in tests.
 //!
-//! The life of a segment: prepared (header synced, named, directory synced) → active → sealed → removed by a checkpoint →
-//! spare → prepared again under a new number.
+//! The life of a segment: prepared (header synced, named, directory synced) → active → sealed → removed by a checkpoint
+//! → spare → prepared again under a new number.
 
 mod error;
 mod files;
@@ -62,8 +62,8 @@ pub trait DurableSink: Send + Sync + 'static {
 /// How a journal behaves.
 #[derive(Debug, Clone)]
 pub struct JournalOptions {
-    /// Length of a segment's file, bytes; brought within [`SEGMENT_BYTES_MIN`]..=[`SEGMENT_BYTES_MAX`] and to whole pages.
-    /// A larger record gets a longer segment of its own.
+    /// Length of a segment's file, bytes; brought within [`SEGMENT_BYTES_MIN`]..=[`SEGMENT_BYTES_MAX`] and to whole
+    /// pages. A larger record gets a longer segment of its own.
     pub segment_bytes: u64,
     /// Bytes that may wait for the writer before [`Journal::append`] waits. A single larger append passes when nothing
     /// else waits.
@@ -143,8 +143,8 @@ impl Shared {
 }
 
 impl Journal {
-    /// Opens the journal in `dir`, making the directory if there is none. Reads and verifies every record in it; what was
-    /// found is in [`Journal::sealed`] to be replayed. Blocking.
+    /// Opens the journal in `dir`, making the directory if there is none. Reads and verifies every record in it; what
+    /// was found is in [`Journal::sealed`] to be replayed. Blocking.
     ///
     /// The caller makes sure that no other process has the directory open.
     ///
@@ -190,11 +190,13 @@ impl Journal {
         &self.handle.shared
     }
 
-    /// Queues records, all of one document and of rising `seq`, and returns once they are within the queue's byte budget,
-    /// *not* once they are durable. For that, `sink.durable(last seq)` is called after the sync that covers all of them,
-    /// or `sink.failed()` if there will be none. Without a sink nobody is woken.
+    /// Queues records, all of one document and of rising `seq`, and returns once they are within the queue's byte
+    /// budget,
+    /// *not* once they are durable. For that, `sink.durable(last seq)` is called after the sync that covers all of
+    /// them, or `sink.failed()` if there will be none. Without a sink nobody is woken.
     ///
-    /// Appends by one task keep their order; a future dropped before it is ready has queued nothing. No records: no call.
+    /// Appends by one task keep their order; a future dropped before it is ready has queued nothing. No records: no
+    /// call.
     ///
     /// Errors: `RecordTooLarge` (nothing was queued), `Failed`, `Closed`; the sink is not called then.
     pub async fn append(&self, records: Vec<Record>, sink: Option<Arc<dyn DurableSink>>) -> Result<(), JournalError> {
@@ -223,8 +225,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Seals the active segment if it holds any record. Once it returns, every record appended before the call is synced
-    /// and in a segment that [`Journal::sealed`] lists (or that was removed since).
+    /// Seals the active segment if it holds any record. Once it returns, every record appended before the call is
+    /// synced and in a segment that [`Journal::sealed`] lists (or that was removed since).
     ///
     /// Errors: `Failed`, `Closed`.
     pub async fn rotate(&self) -> Result<(), JournalError> {
@@ -238,7 +240,8 @@ impl Journal {
         self.shared().shelf.sealed()
     }
 
-    /// Reads a sealed segment. Blocking. Do not remove the segment before the reader is done: its file may get another use.
+    /// Reads a sealed segment. Blocking. Do not remove the segment before the reader is done: its file may get another
+    /// use.
     ///
     /// Errors: `NoSuchSegment`, `Corrupt`, `Io`. A failed read does not fail the journal.
     pub fn read(&self, id: SegmentId) -> Result<SegmentReader, JournalError> {
@@ -247,8 +250,8 @@ impl Journal {
         SegmentReader::open(&*shared.files, &shared.dir, id, segment.end)
     }
 
-    /// Removes sealed segments whose records are durable elsewhere (S4); numbers that are not sealed segments are passed
-    /// over. Blocking. A crash meanwhile may bring some of them back, so replay must bear records it has seen.
+    /// Removes sealed segments whose records are durable elsewhere (S4); numbers that are not sealed segments are
+    /// passed over. Blocking. A crash meanwhile may bring some of them back, so replay must bear records it has seen.
     ///
     /// Errors: `Io`; the journal has failed then (S7), because what the directory holds is no longer known.
     pub fn remove(&self, ids: &[SegmentId]) -> Result<(), JournalError> {
@@ -270,8 +273,8 @@ impl Journal {
         self.shared().health.subscribe()
     }
 
-    /// Makes durable and seals what is queued, then ends the journal's threads. Later appends are refused with `Closed`.
-    /// Closing twice is fine.
+    /// Makes durable and seals what is queued, then ends the journal's threads. Later appends are refused with
+    /// `Closed`. Closing twice is fine.
     ///
     /// Errors: `Failed`.
     pub async fn close(&self) -> Result<(), JournalError> {
@@ -283,7 +286,8 @@ impl Journal {
     }
 }
 
-/// Makes a directory and those it is in, each synced into its parent: a journal that vanishes with its directory is none.
+/// Makes a directory and those it is in, each synced into its parent: a journal that vanishes with its directory is
+/// none.
 fn create_dir(files: &dyn Files, dir: &Path) -> io::Result<()> {
     if files.dir_exists(dir) {
         return Ok(());

@@ -1,11 +1,12 @@
 //! Makes the next segment ready while the present one is written, on a thread of its own, so that no acknowledgement
 //! waits for a file to be made.
 //!
-//! **Why zeros, and why recycle** (S13). Group commits of 2,400 bytes, each one write and one fdatasync, ext4 on a virtual
-//! disk, medians of three interleaved rounds: growing file 198 µs, `fallocate` 193 µs, written with zeros 137 µs,
-//! recycled 138 µs; groups of 9,000 bytes: 288, 228, 139 and 141 µs. `fallocate` leaves extents marked unwritten, so each
-//! sync still changes metadata; only blocks that were written once are free of that. Filling 16 MiB takes 11–16 ms and
-//! doubles the bytes written; recycling takes 0.3–6 ms and writes one page. So: recycle while there are spares, else zeros.
+//! **Why zeros, and why recycle** (S13). Group commits of 2,400 bytes, each one write and one fdatasync, ext4 on a
+//! virtual disk, medians of three interleaved rounds: growing file 198 µs, `fallocate` 193 µs, written with zeros 137
+//! µs, recycled 138 µs; groups of 9,000 bytes: 288, 228, 139 and 141 µs. `fallocate` leaves extents marked unwritten,
+//! so each sync still changes metadata; only blocks that were written once are free of that. Filling 16 MiB takes 11–16
+//! ms and doubles the bytes written; recycling takes 0.3–6 ms and writes one page. So: recycle while there are spares,
+//! else zeros.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,8 +58,8 @@ impl Preparer {
 
     /// The next segment, its header and its name durable.
     ///
-    /// A full disk is asked twice, since the first answer may be as old as the segment before. That attempt wrote nothing
-    /// but zeros, so this is no retry in the sense of S7.
+    /// A full disk is asked twice, since the first answer may be as old as the segment before. That attempt wrote
+    /// nothing but zeros, so this is no retry in the sense of S7.
     pub(super) fn take(&self) -> Result<ActiveSegment, JournalError> {
         let ended = || JournalError::Failed("the thread that prepares segments ended".into());
         let prepared = self.ready.recv().unwrap_or_else(|_| Err(ended()));

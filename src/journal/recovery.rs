@@ -4,8 +4,8 @@
 //! What a crash can leave behind, and what becomes of it:
 //!
 //! - sealed segments: kept for replay;
-//! - one segment without a seal, the last that holds records, perhaps with a torn end: it gets its seal where its readable
-//!   records end. A crash while that seal is written leaves the same case again;
+//! - one segment without a seal, the last that holds records, perhaps with a torn end: it gets its seal where its
+//!   readable records end. A crash while that seal is written leaves the same case again;
 //! - after it a segment made ready but never written, or whose only write tore: becomes a spare;
 //! - `.spare` files: kept as spares, up to their number; `.tmp` files: removed.
 //!

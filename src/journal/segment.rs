@@ -1,8 +1,8 @@
 //! One segment file: its name, its header, and how it is written. `walk` reads it.
 //!
 //! A segment is `<number, 16 digits>.wal`: one page of header, then records without gaps (see `record`), then a seal.
-//! Numbers rise and give the order of replay. The header page is written and synced before the file gets its name and is
-//! never touched again; all integers are little-endian:
+//! Numbers rise and give the order of replay. The header page is written and synced before the file gets its name and
+//! is never touched again; all integers are little-endian:
 //!
 //! | bytes | field |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Segments that are not being written: sealed ones that wait for a checkpoint, and spare ones that wait to be used again.
+//! Segments that are not being written: sealed ones that wait for a checkpoint, and spare ones that wait to be used
+//! again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,9 +51,9 @@ impl Shelf {
     /// Takes sealed segments off the disk and returns how many record bytes they held. Files of the usual length become
     /// spares while there is room for them.
     ///
-    /// A crash in between brings back some of the segments, whose records the store already has. The directory is synced
-    /// before a file is offered as a spare: were its new header on disk before its new name, the crash would leave a
-    /// segment that contradicts its own name.
+    /// A crash in between brings back some of the segments, whose records the store already has. The directory is
+    /// synced before a file is offered as a spare: were its new header on disk before its new name, the crash would
+    /// leave a segment that contradicts its own name.
     pub(super) fn remove(
         &self,
         files: &dyn Files,

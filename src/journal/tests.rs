@@ -257,7 +257,8 @@ async fn s2_a_last_group_torn_at_any_byte_loses_only_what_is_torn() {
     assert_eq!(ranges.len(), 13);
     let group = ranges[10].start..ranges[12].end;
     for cut in group.clone() {
-        // Every byte near the borders of records, some in between; cut short, never written, or half a sector of rubbish.
+        // Every byte near the borders of records, some in between; cut short, never written, or half a sector of
+        // rubbish.
         let near_a_border = ranges[10..].iter().any(|r| cut.abs_diff(r.start) < 50 || cut.abs_diff(r.end) < 50);
         if !near_a_border && !cut.is_multiple_of(97) {
             continue;
@@ -458,8 +459,8 @@ async fn rotation_races_with_appends_and_loses_nothing() {
     journal.close().await.unwrap();
 }
 
-/// A workload that touches everything: small and large records, segments that fill, rotation, removal. Returns the highest
-/// record acknowledged, and the first that is still in the journal.
+/// A workload that touches everything: small and large records, segments that fill, rotation, removal. Returns the
+/// highest record acknowledged, and the first that is still in the journal.
 async fn workload(disk: &Disk) -> Option<(u64, u64, u64)> {
     let (journal, _) = open(disk).ok()?;
     let acks = Acks::new();

@@ -214,8 +214,8 @@ fn find_magic(walk: &mut Walk, mut from: u64) -> Result<Option<u64>, JournalErro
     }
 }
 
-/// The records of one sealed segment, in the order they were appended. Blocking; reads ahead 256 KiB, and allocates each
-/// update once, at most `JOURNAL_RECORD_BYTES_MAX`.
+/// The records of one sealed segment, in the order they were appended. Blocking; reads ahead 256 KiB, and allocates
+/// each update once, at most `JOURNAL_RECORD_BYTES_MAX`.
 ///
 /// Ends after the first error: `Corrupt` when the file changed since the journal was opened, or `Io`.
 pub struct SegmentReader {

@@ -1,8 +1,8 @@
 //! The one thread that writes: gathers what waits, writes it once, syncs it once, and only then says so (S1).
 //!
 //! There is no artificial delay. While a sync is under way, appends gather in the queue and make up the next group; the
-//! slower the disk, the larger the groups. Any failed write or sync ends it: the kernel has marked the pages clean, so a
-//! second sync would succeed and mean nothing (S7).
+//! slower the disk, the larger the groups. Any failed write or sync ends it: the kernel has marked the pages clean, so
+//! a second sync would succeed and mean nothing (S7).
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
