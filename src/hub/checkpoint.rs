@@ -60,8 +60,9 @@ impl Inner {
     pub(super) async fn checkpoint(self: &Arc<Self>) -> Result<(), HubError> {
         let _turn = self.checkpoints.turn.lock().await;
         let number = self.checkpoints.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        if self.journal.bytes_pending() > 0 {
-            self.journal.rotate().await.map_err(|e| self.fail(&e))?;
+        // Also syncs what is queued: a document may sleep on the word of this checkpoint.
+        self.journal.rotate().await.map_err(|e| self.fail(&e))?;
+        if !self.journal.sealed().is_empty() {
             let hub = self.clone();
             let started = Instant::now();
             let carried = tokio::task::spawn_blocking(move || carry(&hub.journal, &*hub.store)).await;

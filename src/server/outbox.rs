@@ -517,7 +517,7 @@ mod tests {
         let (mut queue, pipe) = (Queue::new(BOUND), Pipe::default());
         for (tag, len, kind) in frames {
             let delivered = queue.deliver(&pipe, &frame(*tag, *len), *kind).unwrap();
-            assert!(matches!(delivered.delivery, Delivery::Taken { .. }), "frame {tag}");
+            assert!(matches!(delivered.delivery, Delivery::Taken), "frame {tag}");
         }
         (queue, pipe)
     }
@@ -669,7 +669,7 @@ mod tests {
                         let droppable = matches!(kind, FrameKind::Document | FrameKind::Awareness);
                         let waiting = queue.bytes;
                         match queue.deliver(&pipe, &numbered(number, len), kind) {
-                            Ok(Delivered { delivery: Delivery::Taken { .. }, .. }) => {
+                            Ok(Delivered { delivery: Delivery::Taken, .. }) => {
                                 prop_assert!(!(droppable && behind), "taken while behind");
                                 if kind == FrameKind::Answer {
                                     behind = false;
