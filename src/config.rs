@@ -1,1 +1,420 @@
-//! (being built)
+//! The options of `weft serve`: from flags, environment and `weft.toml` to one checked [`Settings`] (contract 2.1).
+//!
+//! One struct, [`ServeOptions`], describes them for all three sources, so an option cannot exist in one and be missing in
+//! another. What comes first wins: flag, environment, file, default.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use serde::Deserialize;
+
+use crate::limits::{CONNECTIONS_MAX, IDLE_AFTER};
+
+const LISTEN: &str = "127.0.0.1:1234";
+const ADMIN_LISTEN: &str = "127.0.0.1:1235";
+const DATA: &str = "./weft-data";
+const LOG_LEVEL: &str = "info";
+const DRAIN_MS: u64 = 3_000;
+
+/// Arguments of `weft serve`.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(after_help = "\
+Examples:
+  weft serve
+  weft serve --data /var/lib/weft --config /etc/weft.toml
+  WEFT_LISTEN=0.0.0.0:1234 weft serve --allow-anonymous")]
+pub struct ServeArgs {
+    /// Read options that are given neither as flag nor in the environment from this TOML file
+    #[arg(long, env = "WEFT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// All others.
+    #[command(flatten)]
+    pub options: ServeOptions,
+}
+
+/// Every option of `weft serve`; `None` where a source says nothing. Keys of `weft.toml` are the names of the flags.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServeOptions {
+    /// Address that editors connect to; port 0 takes a free one [default: 127.0.0.1:1234]
+    #[arg(long, env = "WEFT_LISTEN", value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Address of the admin API; port 0 takes a free one [default: 127.0.0.1:1235]
+    #[arg(long, env = "WEFT_ADMIN_LISTEN", value_name = "ADDR")]
+    pub admin_listen: Option<String>,
+    /// Directory that holds the documents; made if it is not there [default: ./weft-data]
+    #[arg(long, env = "WEFT_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// How logs look on stderr [default: human]
+    #[arg(long, env = "WEFT_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug, trace, or directives such as `info,weft::server=debug` [default: info]
+    #[arg(long, env = "WEFT_LOG_LEVEL", value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Milliseconds over which clients are sent away on shutdown, so that they do not come back all at once
+    /// [default: 3000]
+    #[arg(long, env = "WEFT_DRAIN_MS", value_name = "MS")]
+    pub drain_ms: Option<u64>,
+    /// Connections at once; further ones are answered 503 [default: 100000]
+    #[arg(long, env = "WEFT_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<usize>,
+    /// How long a document without editors stays in memory, such as `500ms`, `30s`, `5m` [default: 30s]
+    #[arg(long, env = "WEFT_IDLE_AFTER", value_name = "TIME")]
+    pub idle_after: Option<Period>,
+    /// Serve everybody, also on an address that other machines can reach
+    #[arg(
+        long,
+        env = "WEFT_ALLOW_ANONYMOUS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+        hide_possible_values = true
+    )]
+    pub allow_anonymous: Option<bool>,
+    /// Whether `%20` in a path is a space in the document's name, or kept as it is [default: on]
+    #[arg(long, env = "WEFT_PATH_DECODE", value_name = "SWITCH")]
+    pub path_decode: Option<Switch>,
+    /// Print the addresses as one JSON object
+    #[arg(
+        long,
+        env = "WEFT_JSON",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+        hide_possible_values = true
+    )]
+    pub json: Option<bool>,
+}
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people.
+    Human,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// A span of time, written as a whole number and a unit: `500ms`, `30s`, `5m`, `2h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Period(pub Duration);
+
+impl FromStr for Period {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit_at);
+        let ms_each = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(format!("{text:?} is not a time such as 500ms, 30s, 5m or 2h")),
+        };
+        let number: u64 = number.parse().map_err(|_| format!("{text:?} does not begin with a whole number"))?;
+        let ms = number.checked_mul(ms_each).ok_or_else(|| format!("{text:?} is too long"))?;
+        Ok(Self(Duration::from_millis(ms)))
+    }
+}
+
+impl TryFrom<String> for Period {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// Options as the server uses them: complete and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where editors connect.
+    pub listen: SocketAddr,
+    /// Where the admin API listens.
+    pub admin_listen: SocketAddr,
+    /// Where the documents are.
+    pub data: PathBuf,
+    /// How logs look.
+    pub log_format: LogFormat,
+    /// What is logged, in the words of `tracing`'s filter.
+    pub log_level: String,
+    /// Over how long clients are sent away on shutdown.
+    pub drain: Duration,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// How long a document without peers stays awake.
+    pub idle_after: Duration,
+    /// Whether names in paths are percent-decoded.
+    pub path_decode: bool,
+    /// Whether the addresses are printed as JSON.
+    pub json: bool,
+}
+
+/// Why the options cannot be used. Each text says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file of `--config` cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file of `--config` is not what it should be.
+    #[error("the configuration {path} is not valid: {message}")]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+    /// An address that cannot be understood.
+    #[error("--{flag} {value:?} is not an address such as 127.0.0.1:1234: {why}")]
+    Address {
+        /// Which option.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+        /// Why not.
+        why: String,
+    },
+    /// A public address without authentication.
+    #[error(
+        "refusing to listen on {0}: anyone who reaches it could read and change every document, and this version has no \
+         authentication yet. Listen on 127.0.0.1 behind a proxy that checks users, or pass --allow-anonymous"
+    )]
+    Exposed(SocketAddr),
+}
+
+impl ConfigError {
+    /// Whether the command line is at fault (exit code 2) and not a file (exit code 3).
+    pub fn is_usage(&self) -> bool {
+        match self {
+            ConfigError::Address { .. } | ConfigError::Exposed(_) => true,
+            ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => false,
+        }
+    }
+}
+
+impl ServeArgs {
+    /// Reads the file, if one is named, fills in defaults and checks everything.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn resolve(self) -> Result<Settings, ConfigError> {
+        let given = match &self.config {
+            Some(path) => self.options.or(read(path)?),
+            None => self.options,
+        };
+        let settings = Settings {
+            listen: address("listen", given.listen.as_deref().unwrap_or(LISTEN))?,
+            admin_listen: address("admin-listen", given.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN))?,
+            data: given.data.unwrap_or_else(|| DATA.into()),
+            log_format: given.log_format.unwrap_or(LogFormat::Human),
+            log_level: given.log_level.unwrap_or_else(|| LOG_LEVEL.to_owned()),
+            drain: Duration::from_millis(given.drain_ms.unwrap_or(DRAIN_MS)),
+            connections_max: given.max_connections.unwrap_or(CONNECTIONS_MAX),
+            idle_after: given.idle_after.map_or(IDLE_AFTER, |period| period.0),
+            path_decode: given.path_decode.unwrap_or(Switch::On) == Switch::On,
+            json: given.json.unwrap_or(false),
+        };
+        let loopback = settings.listen.ip().to_canonical().is_loopback();
+        if !loopback && !given.allow_anonymous.unwrap_or(false) {
+            return Err(ConfigError::Exposed(settings.listen));
+        }
+        Ok(settings)
+    }
+}
+
+impl ServeOptions {
+    /// These, and `fallback`'s where these say nothing.
+    fn or(self, fallback: Self) -> Self {
+        Self {
+            listen: self.listen.or(fallback.listen),
+            admin_listen: self.admin_listen.or(fallback.admin_listen),
+            data: self.data.or(fallback.data),
+            log_format: self.log_format.or(fallback.log_format),
+            log_level: self.log_level.or(fallback.log_level),
+            drain_ms: self.drain_ms.or(fallback.drain_ms),
+            max_connections: self.max_connections.or(fallback.max_connections),
+            idle_after: self.idle_after.or(fallback.idle_after),
+            allow_anonymous: self.allow_anonymous.or(fallback.allow_anonymous),
+            path_decode: self.path_decode.or(fallback.path_decode),
+            json: self.json.or(fallback.json),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<ServeOptions, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|error: toml::de::Error| ConfigError::Invalid {
+        path: path.to_owned(),
+        message: OneLine { error: &error, text: &text }.to_string(),
+    })
+}
+
+/// A TOML error without the drawing of the line, which would not fit a log.
+struct OneLine<'a> {
+    error: &'a toml::de::Error,
+    text: &'a str,
+}
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(before) = self.error.span().and_then(|span| self.text.get(..span.start)) {
+            write!(f, "line {}: ", before.matches('\n').count() + 1)?;
+        }
+        f.write_str(&self.error.message().replace('\n', " "))
+    }
+}
+
+/// An address, or a name that resolves to one; IPv4 first, since that is what `localhost` means to most clients.
+fn address(flag: &'static str, value: &str) -> Result<SocketAddr, ConfigError> {
+    let wrong = |why: String| ConfigError::Address { flag, value: value.to_owned(), why };
+    if let Ok(addr) = value.parse() {
+        return Ok(addr);
+    }
+    let found: Vec<SocketAddr> = value.to_socket_addrs().map_err(|error| wrong(error.to_string()))?.collect();
+    let chosen = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
+    chosen.copied().ok_or_else(|| wrong("the name has no address".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn parse(args: &[&str]) -> ServeArgs {
+        Line::try_parse_from([&["weft"], args].concat()).unwrap_or_else(|error| panic!("{error}")).serve
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn nothing_given_gives_the_defaults_of_the_contract() {
+        let settings = ServeArgs::default().resolve().unwrap();
+        assert_eq!(settings.listen, SocketAddr::from(([127, 0, 0, 1], 1234)));
+        assert_eq!(settings.admin_listen, SocketAddr::from(([127, 0, 0, 1], 1235)));
+        assert_eq!(settings.data, Path::new("./weft-data"));
+        assert_eq!((settings.log_format, &*settings.log_level), (LogFormat::Human, "info"));
+        assert_eq!((settings.connections_max, settings.idle_after), (CONNECTIONS_MAX, IDLE_AFTER));
+        assert!(settings.path_decode && !settings.json);
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = file(
+            "listen = '127.0.0.1:1'\ndrain-ms = 7\nidle-after = '2m'\nlog-format = 'json'\npath-decode = 'off'\njson = true\n",
+        );
+        let path = file.path().to_str().unwrap();
+        let settings = parse(&["--config", path, "--listen", "127.0.0.1:2", "--json=false"]).resolve().unwrap();
+        assert_eq!(settings.listen.port(), 2);
+        assert_eq!(settings.drain, Duration::from_millis(7));
+        assert_eq!(settings.idle_after, Duration::from_secs(120));
+        assert_eq!(settings.log_format, LogFormat::Json);
+        assert!(!settings.path_decode && !settings.json);
+        assert_eq!(settings.admin_listen.port(), 1235);
+    }
+
+    #[test]
+    fn mistakes_in_the_file_name_the_line() {
+        for (text, said) in [
+            ("\nlisten-on = 'x'", "line 2: unknown field `listen-on`"),
+            ("drain-ms = 'soon'", "line 1: invalid type"),
+            ("idle-after = '5 parsecs'", "is not a time"),
+            ("= 1", "line 1"),
+        ] {
+            let file = file(text);
+            let args = ServeArgs { config: Some(file.path().to_owned()), ..ServeArgs::default() };
+            let error = args.resolve().unwrap_err();
+            assert!(!error.is_usage());
+            let shown = error.to_string();
+            assert!(shown.contains(said) && !shown.contains('\n'), "{shown}");
+        }
+        let args = ServeArgs { config: Some("/no/such/file".into()), ..ServeArgs::default() };
+        assert!(matches!(args.resolve(), Err(ConfigError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn only_loopback_is_open_without_a_word() {
+        for (listen, open) in [
+            ("127.0.0.1:0", true),
+            ("127.9.9.9:0", true),
+            ("[::1]:0", true),
+            ("[::ffff:127.0.0.1]:0", true),
+            ("localhost:0", true),
+            ("0.0.0.0:0", false),
+            ("[::]:0", false),
+            ("192.168.0.1:0", false),
+        ] {
+            let refused = parse(&["--listen", listen]).resolve();
+            assert_eq!(refused.is_ok(), open, "{listen}");
+            if let Err(error) = refused {
+                assert!(error.is_usage() && error.to_string().contains("--allow-anonymous"));
+            }
+            assert!(parse(&["--listen", listen, "--allow-anonymous"]).resolve().is_ok());
+        }
+        for listen in ["", "1234", "127.0.0.1", "127.0.0.1:99999"] {
+            assert!(matches!(parse(&["--listen", listen]).resolve(), Err(ConfigError::Address { .. })), "{listen}");
+        }
+    }
+
+    #[test]
+    fn periods_have_a_unit() {
+        let ms = |text: &str| text.parse::<Period>().map(|period| period.0.as_millis());
+        assert_eq!(ms("250ms"), Ok(250));
+        assert_eq!(ms("30s"), Ok(30_000));
+        assert_eq!(ms("5m"), Ok(300_000));
+        assert_eq!(ms("1h"), Ok(3_600_000));
+        for wrong in ["", "5", "s", "-1s", "1.5s", "1d", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(ms(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_a_flag_a_variable_and_a_key() {
+        use clap::CommandFactory;
+        let command = Line::command();
+        for arg in command.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "config")) {
+            let flag = arg.get_long().expect("a flag");
+            let variable = format!("WEFT_{}", flag.to_uppercase().replace('-', "_"));
+            assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(&*variable));
+            let error = toml::from_str::<ServeOptions>(&format!("{flag} = []")).unwrap_err().to_string();
+            assert!(!error.contains("unknown field"), "{error}");
+        }
+    }
+}

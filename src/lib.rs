@@ -23,6 +23,8 @@ pub mod cli;
 #[cfg(feature = "serve")]
 pub mod config;
 #[cfg(feature = "serve")]
+pub mod data_dir;
+#[cfg(feature = "serve")]
 pub mod hub;
 #[cfg(feature = "serve")]
 pub mod journal;

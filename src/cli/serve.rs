@@ -1,0 +1,213 @@
+//! `weft serve`: the one place where all rooms meet. Opens the disk, wakes the hub, listens, and drains on a signal.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{ServeArgs, Settings};
+use crate::data_dir::{AdminFile, DataDir};
+use crate::hub::{Hub, HubOptions};
+use crate::journal::{Journal, JournalOptions};
+use crate::server::{AdminOptions, AdminServer, DrainFlag, Server, ServerOptions};
+use crate::store::sled::SledStore;
+use crate::telemetry;
+
+/// Stack of each worker thread. yrs recurses over what documents contain; memory is taken only as far as it is used.
+const THREAD_STACK_BYTES: usize = 64 << 20;
+/// How long blocking work that is still running may hold up the end of the process.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+
+/// Why the server does not start, or does not end well: one line for the operator, and the exit code.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    /// Wrong usage.
+    fn usage(text: impl ToString) -> Self {
+        Self { text: text.to_string(), code: 2 }
+    }
+
+    /// Something cannot be opened or reached.
+    fn open(text: impl ToString) -> Self {
+        Self { text: text.to_string(), code: 3 }
+    }
+}
+
+/// Serves until told to stop. Exit codes: 0 drained, 2 wrong usage, 3 could not open, listen or finish.
+pub fn run(args: ServeArgs) -> ExitCode {
+    match try_run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { text, code }) => {
+            eprintln!("weft serve: {text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn try_run(args: ServeArgs) -> Result<(), Failure> {
+    let settings =
+        args.resolve().map_err(|error| if error.is_usage() { Failure::usage(error) } else { Failure::open(error) })?;
+    telemetry::init(settings.log_format, &settings.log_level).map_err(Failure::usage)?;
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("weft")
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .build()
+        .map_err(|error| Failure::open(format!("cannot start threads: {error}")))?;
+    let served = serve(&runtime, &settings);
+    runtime.shutdown_timeout(RUNTIME_END);
+    served
+}
+
+/// Each connection is an open file, and the usual soft limit of 1,024 is for programs that use `select`.
+fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::debug!(?current, ?maximum, "raised the limit on open files"),
+        Err(error) => tracing::warn!(?current, ?maximum, %error, "failed to raise the limit on open files"),
+    }
+}
+
+fn serve(runtime: &Runtime, settings: &Settings) -> Result<(), Failure> {
+    let mut data_dir = DataDir::open(&settings.data).map_err(Failure::open)?;
+    let entered = runtime.enter();
+    // Signals are caught before anything is open that a signal should close with care.
+    let mut signals = Signals::new().map_err(|error| Failure::open(format!("cannot catch signals: {error}")))?;
+    let options = HubOptions {
+        idle_after: settings.idle_after,
+        quarantine: Some(data_dir.quarantine()),
+        ..HubOptions::default()
+    };
+    let hub = open_hub(runtime, &data_dir, options).map_err(Failure::open)?;
+
+    let draining = DrainFlag::default();
+    let credential = new_credential().map_err(Failure::open)?;
+    let admin_options = AdminOptions { listen: settings.admin_listen, credential: credential.clone() };
+    let admin = AdminServer::start(&admin_options, hub.clone(), draining.clone())
+        .map_err(|error| cannot_listen("admin-listen", settings.admin_listen, &error))?;
+    let server_options = ServerOptions {
+        listen: settings.listen,
+        connections_max: settings.connections_max,
+        path_decode: settings.path_decode,
+    };
+    let server = Server::start(&server_options, hub.clone(), draining)
+        .map_err(|error| cannot_listen("listen", settings.listen, &error))?;
+    let reachable =
+        AdminFile { listen: server.local_addr(), admin: admin.local_addr(), credential, pid: std::process::id() };
+    data_dir.announce(&reachable).map_err(Failure::open)?;
+    announce(settings, server.local_addr(), admin.local_addr());
+    drop(entered);
+
+    runtime.block_on(async {
+        let told = signals.next().await;
+        tracing::info!(signal = told.name(), connections = server.connections(), "draining");
+        tokio::spawn(async move {
+            let again = signals.next().await;
+            tracing::warn!(signal = again.name(), "ending at once");
+            // Acked edits are on disk; nothing that has to be saved is lost by leaving here.
+            std::process::exit(again.exit_code());
+        });
+        server.drain(settings.drain).await;
+        let drained = hub.drain().await;
+        admin.stop().await;
+        drained.map_err(|error| Failure::open(format!("failed to drain: {error}")))?;
+        tracing::info!("drained");
+        Ok(())
+    })
+}
+
+/// Opens what is on disk, replays the journal into the store, and starts the hub on both.
+fn open_hub(runtime: &Runtime, dir: &DataDir, options: HubOptions) -> Result<Hub, Box<dyn std::error::Error>> {
+    let (journal, recovery) = Journal::open(&dir.journal(), JournalOptions::default())?;
+    tracing::debug!(?recovery, "journal opened");
+    let store = SledStore::open(dir.store())?;
+    Ok(runtime.block_on(Hub::start(journal, Arc::new(store), options))?)
+}
+
+/// A fresh secret for the admin API: 256 random bits, base64url.
+fn new_credential() -> Result<String, String> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| format!("the system gives no random bytes: {error}"))?;
+    Ok(URL_SAFE_NO_PAD.encode(secret))
+}
+
+fn cannot_listen(flag: &str, addr: SocketAddr, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there; stop it or choose another address",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose another address",
+        _ => "choose another address",
+    };
+    Failure::open(format!("cannot listen on {addr}: {error}; {hint} with --{flag}"))
+}
+
+/// Says on stdout where the server is, once it accepts connections.
+fn announce(settings: &Settings, listen: SocketAddr, admin: SocketAddr) {
+    let data = settings.data.display().to_string();
+    let line = if settings.json {
+        serde_json::json!({ "listen": listen.to_string(), "admin": admin.to_string(), "data": data }).to_string()
+    } else {
+        format!("weft is listening on ws://{listen} (admin http://{admin}), data in {data}")
+    };
+    // Whoever closed our stdout does not want to know, and that is no reason to stop.
+    let _ = writeln!(io::stdout(), "{line}");
+    let _ = io::stdout().flush();
+}
+
+/// What tells the server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// Which of them came.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    Terminate,
+    Interrupt,
+}
+
+impl Signals {
+    /// Must be called within a runtime.
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Terminate,
+            _ = self.interrupt.recv() => Told::Interrupt,
+        }
+    }
+}
+
+impl Told {
+    fn name(self) -> &'static str {
+        match self {
+            Told::Terminate => "SIGTERM",
+            Told::Interrupt => "SIGINT",
+        }
+    }
+
+    /// What a shell reports for a process that died of the signal.
+    fn exit_code(self) -> i32 {
+        match self {
+            Told::Terminate => 143,
+            Told::Interrupt => 130,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The data directory (contract 2.5): its lock, its format, and where a running server can be reached.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+/// Version of the layout that this program writes.
+pub const FORMAT: u32 = 1;
+
+const FORMAT_FILE: &str = "FORMAT";
+const LOCK_FILE: &str = "LOCK";
+const ADMIN_FILE: &str = "admin.json";
+
+/// An opened data directory. No other process can open it until this is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    /// Holds the lock.
+    _lock: File,
+    announced: bool,
+}
+
+/// Where a running server can be reached, and the credential for it; readable by its owner only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminFile {
+    /// The public listener.
+    pub listen: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// What its API wants as bearer token.
+    pub credential: String,
+    /// The server's process.
+    pub pid: u32,
+}
+
+/// Why a data directory cannot be used. Each says what, where, and what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process has it.
+    #[error("{path} is in use by another weft process{holder}; stop it first, or choose another directory with --data")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// " (pid N)" when known.
+        holder: String,
+    },
+    /// It is somebody else's.
+    #[error("{0} is not empty and not a weft data directory; nothing was touched, choose another with --data")]
+    Foreign(PathBuf),
+    /// A later version wrote it.
+    #[error(
+        "{path} was written by a newer weft (format {found}, this one knows {FORMAT}); nothing was touched, run that version"
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Its FORMAT file says nothing sensible.
+    #[error("{0}/FORMAT is damaged; nothing was touched, restore it from a backup (this version writes \"1\")")]
+    BadFormat(PathBuf),
+    /// The file system refused.
+    #[error("cannot {op} {path}: {error}{hint}")]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+        /// What to do about it.
+        hint: &'static str,
+    },
+}
+
+impl DataDirError {
+    fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| {
+            let hint = match error.kind() {
+                io::ErrorKind::StorageFull => "; free some space there",
+                io::ErrorKind::ReadOnlyFilesystem => "; it is mounted read-only, choose another with --data",
+                io::ErrorKind::PermissionDenied => "; this user may not write there, choose another with --data",
+                _ => "",
+            };
+            Self::Io { op, path, error, hint }
+        }
+    }
+}
+
+impl DataDir {
+    /// Opens the directory at `path`, making it if it is absent or empty, and locks it. On an error nothing was changed.
+    pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        fs::create_dir_all(path).map_err(DataDirError::io("make", path))?;
+        let format = path.join(FORMAT_FILE);
+        let found = match read_small(&format) {
+            Ok(text) => Some(text.trim().parse::<u32>().map_err(|_| DataDirError::BadFormat(path.to_owned()))?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(DataDirError::io("read", &format)(error)),
+        };
+        match found {
+            Some(found) if found > FORMAT => return Err(DataDirError::Newer { path: path.to_owned(), found }),
+            Some(_) => {}
+            None if !is_fresh(path)? => return Err(DataDirError::Foreign(path.to_owned())),
+            None => {}
+        }
+        let lock = lock(path)?;
+        if found.is_none() {
+            write_whole(&format, format!("{FORMAT}\n").as_bytes(), 0o644)?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock, announced: false })
+    }
+
+    /// Where the journal's segments are.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// Where the store is.
+    pub fn store(&self) -> PathBuf {
+        self.path.join("store")
+    }
+
+    /// Where updates are kept that broke a document.
+    pub fn quarantine(&self) -> PathBuf {
+        self.path.join("quarantine")
+    }
+
+    /// Says where this process can be reached, until this value is dropped.
+    pub fn announce(&mut self, admin: &AdminFile) -> Result<(), DataDirError> {
+        let text = serde_json::to_vec_pretty(admin).unwrap_or_default();
+        write_whole(&self.path.join(ADMIN_FILE), &text, 0o600)?;
+        self.announced = true;
+        Ok(())
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if self.announced {
+            // A stale file is recognised by the free lock.
+            let _ = fs::remove_file(self.path.join(ADMIN_FILE));
+        }
+    }
+}
+
+/// Where the server that runs on `path` says it can be reached; `None` when it says nothing.
+pub fn admin_of(path: &Path) -> Option<AdminFile> {
+    serde_json::from_str(&read_small(&path.join(ADMIN_FILE)).ok()?).ok()
+}
+
+/// Whether a directory without FORMAT may become ours: it holds nothing, or only what an interrupted first start left.
+fn is_fresh(path: &Path) -> Result<bool, DataDirError> {
+    for entry in fs::read_dir(path).map_err(DataDirError::io("list", path))? {
+        let name = entry.map_err(DataDirError::io("list", path))?.file_name();
+        let ours = name == LOCK_FILE || name == "lost+found" || name.to_string_lossy().starts_with("FORMAT.");
+        if !ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn lock(path: &Path) -> Result<File, DataDirError> {
+    let file = path.join(LOCK_FILE);
+    let mut options = OpenOptions::new();
+    let mut lock = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .open(&file)
+        .map_err(DataDirError::io("open", &file))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut pid = String::new();
+        let _ = Read::by_ref(&mut lock).take(16).read_to_string(&mut pid);
+        let holder = pid.trim().parse::<u32>().map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        return Err(DataDirError::Locked { path: path.to_owned(), holder });
+    }
+    // For people only; the lock itself is the kernel's.
+    let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    Ok(lock)
+}
+
+fn read_small(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(4096).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Writes a file so that it is there whole or not at all, also after a power cut.
+fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), DataDirError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    })();
+    written.map_err(DataDirError::io("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_directory_is_made_locked_and_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let first = DataDir::open(&path).unwrap();
+        let second = DataDir::open(&path).unwrap_err();
+        assert!(second.to_string().contains(&format!("pid {}", std::process::id())), "{second}");
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn foreign_and_newer_directories_are_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("letter.txt"), "dear").unwrap();
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::Foreign(_))));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::write(dir.path().join(FORMAT_FILE), "2\n").unwrap();
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::Newer { found: 2, .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        fs::write(dir.path().join(FORMAT_FILE), "one").unwrap();
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::BadFormat(_))));
+    }
+
+    #[test]
+    fn the_credential_is_readable_by_its_owner_only_and_goes_with_the_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut data = DataDir::open(dir.path()).unwrap();
+        let (listen, admin) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        let file = AdminFile { listen, admin, credential: "secret".into(), pid: 7 };
+        data.announce(&file).unwrap();
+        assert_eq!(admin_of(dir.path()), Some(file));
+        let mode = fs::metadata(dir.path().join(ADMIN_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(data);
+        assert_eq!(admin_of(dir.path()), None);
+    }
+}
