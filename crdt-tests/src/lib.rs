@@ -1,1 +1,16 @@
-//! (being built)
+//! The harness behind weft's process tests: the real binary, the real npm clients, and bytes of our own making.
+//!
+//! A test reads: start a [`server::Server`] on a [`server::DataDir`], open clients with [`js::Js`] or raw sockets with
+//! [`socket::Socket`], let them edit, break something, and ask clients and [`cli::Cli`] what they see. Nothing here sleeps and
+//! hopes: every wait is for a condition and has a deadline.
+
+pub mod cli;
+pub mod hostile;
+pub mod js;
+pub mod message;
+pub mod process;
+pub mod seed;
+pub mod server;
+pub mod socket;
+pub mod trace;
+pub mod wait;

@@ -1,0 +1,183 @@
+// Hosts many named stock clients for a test written in Rust. One JSON request per line on stdin, one JSON answer per line on
+// stdout: {id, op, …} -> {id, ok} or {id, error}. Requests run side by side; whatever waits has a deadline (`ms`).
+
+import * as Y from 'yjs'
+import { createInterface } from 'node:readline'
+import * as awarenessProtocol from 'y-protocols/awareness'
+import { Client } from './client.mjs'
+import { chance, edit } from './chance.mjs'
+import { content, isPending, load, snapshot, state, stateVector } from './content.mjs'
+import { startStorm } from './storm.mjs'
+import { readTrace, typeConcurrent, typeSequential } from './trace.mjs'
+import { notify, until, within } from './wait.mjs'
+
+console.log = console.error // stdout belongs to the answers
+process.setMaxListeners(0)
+
+const clients = new Map()
+const traces = new Map()
+
+const clientNamed = name => {
+  const client = clients.get(name)
+  if (client === undefined) throw new Error(`no client named ${name}`)
+  return client
+}
+
+const describeAll = list => JSON.stringify(list.map(client => client.describe()))
+
+/** JSON that survives what documents hold. */
+const plain = value => {
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('base64')
+  if (value instanceof Map) return Object.fromEntries([...value].map(([key, item]) => [key, plain(item)]))
+  if (typeof value === 'bigint') return value.toString()
+  return value ?? null
+}
+
+const AsyncFunction = (async () => {}).constructor
+const SCOPE = ['Y', 'awarenessProtocol', 'me', 'doc', 'text', 'map', 'array', 'xml', 'provider', 'awareness', 'clients', 'args']
+const compiled = new Map()
+
+/** Code of a test, run with one client in scope. Without a `return` it is one expression or statement. */
+const compile = (code, kind) => {
+  const key = `${kind.name} ${code}`
+  if (!compiled.has(key)) {
+    let made
+    try {
+      made = kind(...SCOPE, /\breturn\b/.test(code) ? code : `return (${code})`)
+    } catch {
+      made = kind(...SCOPE, code)
+    }
+    compiled.set(key, made)
+  }
+  return compiled.get(key)
+}
+
+const scopeOf = (client, args) =>
+  [Y, awarenessProtocol, client, client.doc, client.text, client.map, client.array, client.xml, client.provider, client.awareness, clients, args]
+
+const converged = list => {
+  const [first, ...others] = list
+  if (list.some(client => isPending(client.doc))) return false
+  const vector = stateVector(first.doc)
+  if (others.some(client => stateVector(client.doc) !== vector)) return false
+  const shot = snapshot(first.doc)
+  return others.every(client => snapshot(client.doc) === shot)
+}
+
+const operations = {
+  open: ({ client: name, subdocumentOf, ...options }) => {
+    if (clients.has(name)) throw new Error(`a client named ${name} is open already`)
+    if (subdocumentOf !== undefined) {
+      options.doc = compile(subdocumentOf.code, Function)(...scopeOf(clientNamed(subdocumentOf.client), null))
+      options.room ??= options.doc.guid
+    }
+    const client = new Client({ name, ...options })
+    clients.set(name, client)
+    return { clientId: client.doc.clientID, room: client.provider.roomname }
+  },
+  close: ({ client }) => {
+    clientNamed(client).destroy()
+    clients.delete(client)
+  },
+  connect: ({ client }) => clientNamed(client).provider.connect(),
+  disconnect: ({ client }) => clientNamed(client).provider.disconnect(),
+  cut: ({ client, stay }) => clientNamed(client).cut(stay),
+  run: async ({ client, code, args, ms }) => {
+    const it = clientNamed(client)
+    return plain(await within(compile(code, AsyncFunction)(...scopeOf(it, args)), ms, () => `${code} ${describeAll([it])}`))
+  },
+  wait: async ({ client, code, args, ms }) => {
+    const it = clientNamed(client)
+    const condition = compile(code, Function)
+    return plain(await until(() => condition(...scopeOf(it, args)), ms, () => `${code} ${describeAll([it])}`))
+  },
+  synced: async ({ clients: names, ms }) => {
+    const list = names.map(clientNamed)
+    await until(() => list.every(client => client.provider.synced), ms, () => `synced ${describeAll(list)}`)
+  },
+  // All have integrated the same updates, nothing waits, and they read the same.
+  converged: async ({ clients: names, ms }) => {
+    const list = names.map(clientNamed)
+    await until(() => converged(list), ms, () => `converged ${describeAll(list)}`)
+    const [first, ...others] = list.map(client => [client.name, JSON.stringify(content(client.doc))])
+    for (const [name, other] of others) {
+      if (other !== first[1]) throw new Error(`same state vector and delete set, other content:\n${first[0]}: ${first[1]}\n${name}: ${other}`)
+    }
+    return state(list[0].doc)
+  },
+  ack: async ({ client, ms }) => {
+    const it = clientNamed(client)
+    await until(() => it.isOpen, ms, () => describeAll([it]))
+    return within(it.ack(), ms, () => `ack ${describeAll([it])}`)
+  },
+  state: ({ client }) => state(clientNamed(client).doc),
+  load: ({ update }) => {
+    const doc = load(update)
+    const loaded = state(doc)
+    doc.destroy()
+    return loaded
+  },
+  traffic: ({ client }) => clientNamed(client).takeTraffic(),
+  describe: ({ client }) => clientNamed(client).describe(),
+  edit: ({ client, seed, edits }) => {
+    const rng = chance(seed)
+    for (let i = 0; i < edits; i++) edit(rng, clientNamed(client))
+  },
+  storm: ({ client, prefix, window }) => { startStorm(clientNamed(client), { prefix, window }) },
+  stormAccount: ({ client }) => {
+    const { sent, acked } = clientNamed(client).storm
+    return { sent, acked }
+  },
+  stormAcked: async ({ clients: names, total, ms }) => {
+    const list = names.map(clientNamed)
+    const acked = () => list.reduce((sum, client) => sum + client.storm.acked, 0)
+    await until(() => acked() >= total || list.every(client => !client.isOpen), ms, () => `acked ${acked()} of ${total} ${describeAll(list)}`)
+    return acked()
+  },
+  stormStop: async ({ client }) => {
+    const { storm } = clientNamed(client)
+    storm.stopped = true
+    await storm.done
+    return { sent: storm.sent, acked: storm.acked }
+  },
+  readTrace: ({ trace, path }) => {
+    const read = readTrace(path)
+    traces.set(trace, read)
+    return { edits: read.txns.length, agents: read.numAgents ?? 1, concurrent: read.concurrent, endLength: read.endContent.length }
+  },
+  typeTrace: async ({ trace, clients: names, sliceEdits, ms }) => {
+    const history = traces.get(trace)
+    const list = names.map(clientNamed)
+    return history.concurrent ? typeConcurrent(history, list, ms) : typeSequential(history, list, sliceEdits, ms)
+  },
+  // Whether a client reads what the history says it should; a mismatch says where.
+  checkTrace: ({ trace, client }) => {
+    const [read, expected] = [clientNamed(client).text.toString(), traces.get(trace).endContent]
+    if (read === expected) return { chars: expected.length }
+    let at = 0
+    while (at < read.length && read[at] === expected[at]) at++
+    throw new Error(`differs from the recorded end at ${at} (${read.length} for ${expected.length} chars): read ${JSON.stringify(read.slice(at, at + 60))}, recorded ${JSON.stringify(expected.slice(at, at + 60))}`)
+  }
+}
+
+const answer = (id, body) => process.stdout.write(JSON.stringify({ id, ...body }) + '\n')
+
+process.on('uncaughtException', error => {
+  console.error('driver: uncaught', error)
+  process.exit(1)
+})
+
+const lines = createInterface({ input: process.stdin })
+lines.on('line', async line => {
+  const { id, op, ...request } = JSON.parse(line)
+  try {
+    const operation = operations[op]
+    if (operation === undefined) throw new Error(`no such operation: ${op}`)
+    answer(id, { ok: (await operation(request)) ?? null })
+  } catch (error) {
+    answer(id, { error: String(error?.stack ?? error) })
+  }
+  notify()
+})
+// The test ended. No goodbyes: what the server must survive is a client that is simply gone.
+lines.on('close', () => process.exit(0))

@@ -1,0 +1,93 @@
+//! `weft`'s commands other than `serve`, run as an admin runs them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::server::{Server, binary};
+
+/// The command line on one data directory, whether a server is running there or not.
+#[derive(Debug, Clone)]
+pub struct Cli {
+    data: PathBuf,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Standard output as one JSON value.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|e| panic!("stdout is not one JSON value ({e}):\n{}\n{}", self.text(), self.stderr))
+    }
+}
+
+impl Cli {
+    /// On this directory.
+    pub fn on(data: impl Into<PathBuf>) -> Self {
+        Self { data: data.into() }
+    }
+
+    /// On the directory of a server.
+    pub fn of(server: &Server) -> Self {
+        Self::on(server.data())
+    }
+
+    /// Runs `weft ARGS… --data DIR` with nothing on stdin, and gives whatever came of it.
+    pub fn run<S: AsRef<str>>(&self, args: &[S]) -> Output {
+        let mut command = Command::new(binary());
+        command.args(args.iter().map(AsRef::as_ref)).arg("--data").arg(&self.data).stdin(Stdio::null());
+        let output = command.output().expect("cannot run weft");
+        Output {
+            code: output.status.code().unwrap_or(-1),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// As [`Cli::run`], and panics unless the exit code is 0.
+    pub fn done<S: AsRef<str>>(&self, args: &[S]) -> Output {
+        let output = self.run(args);
+        let shown: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
+        assert_eq!(output.code, 0, "weft {shown:?}: {}\n{}", output.text(), output.stderr);
+        output
+    }
+
+    /// The whole document as one v1 update.
+    pub fn export_update(&self, doc: &str) -> Vec<u8> {
+        let dir = tempfile::tempdir().expect("cannot make a temporary directory");
+        let file = dir.path().join("update");
+        self.done(&["export", doc, "--format", "update", "-o", path_str(&file)]);
+        std::fs::read(&file).expect("the export wrote no file")
+    }
+
+    /// The shared types as JSON.
+    pub fn export_json(&self, doc: &str) -> Value {
+        self.done(&["export", doc, "--format", "json"]).json()
+    }
+
+    /// `weft show DOC --json`.
+    pub fn show(&self, doc: &str) -> Value {
+        self.done(&["show", doc, "--json"]).json()
+    }
+}
+
+/// A path of the test's own making, as an argument.
+pub fn path_str(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are UTF-8")
+}

@@ -1,0 +1,15 @@
+//! The real binary with real clients. One test program, so that tests that must wait overlap with tests that need not.
+
+mod cli;
+mod converge;
+mod crash;
+mod frames;
+mod hostile;
+mod patience;
+mod presence;
+mod reconnect;
+mod referee;
+mod refusals;
+mod restart;
+mod slow_reader;
+mod storage_failure;
