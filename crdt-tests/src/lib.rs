@@ -9,6 +9,7 @@ pub mod hostile;
 pub mod js;
 pub mod message;
 pub mod process;
+pub mod recording;
 pub mod seed;
 pub mod server;
 pub mod socket;
