@@ -5,6 +5,7 @@
 //! hopes: every wait is for a condition and has a deadline.
 
 pub mod cli;
+pub mod history;
 pub mod hostile;
 pub mod js;
 pub mod message;
