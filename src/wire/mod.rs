@@ -6,6 +6,7 @@
 pub mod awareness;
 pub mod close;
 pub mod frame;
+pub mod json;
 pub mod lib0;
 pub mod message;
 pub mod state_vector;

@@ -10,9 +10,9 @@
 
 use std::collections::BTreeSet;
 
-use super::WireError;
 use super::lib0::{Reader, write_var_uint};
 use super::state_vector::{read_client, read_clock};
+use super::{WireError, json};
 use crate::ids::{ClientId, Clock};
 use crate::limits::{CLOCK_MAX, KEY_BYTES_MAX, UPDATE_STRUCTS_MAX};
 
@@ -218,18 +218,19 @@ impl<'a> Walker<'a> {
 
     /// Behind the last section: reads the delete set, giving each range, to the last byte of the update.
     pub fn delete_set(&mut self, range: impl FnMut(ClientId, Clock, Clock)) -> Result<(), WireError> {
-        self.delete_set_watched(&mut Descending::default(), range)
+        self.delete_set_by_client(|_| {}, range)
     }
 
-    fn delete_set_watched(
+    /// The same, telling of each client before its ranges.
+    fn delete_set_by_client(
         &mut self,
-        clients: &mut Descending,
+        mut of_client: impl FnMut(ClientId),
         mut range: impl FnMut(ClientId, Clock, Clock),
     ) -> Result<(), WireError> {
         let reader = &mut self.reader;
         for _ in 0..reader.var_count(2)? {
             let client = read_client(reader)?;
-            clients.watch(client);
+            of_client(client);
             for _ in 0..reader.var_count(2)? {
                 let clock = read_clock(reader)?;
                 let len = read_clock(reader)?;
@@ -278,13 +279,8 @@ fn check_clients_unique(update: &[u8]) -> Result<(), WireError> {
         }
     }
     seen.clear();
-    let (mut last, mut twice) = (None, false);
-    walker.delete_set(|client, _, _| {
-        if last != Some(client) {
-            twice |= !seen.insert(client);
-            last = Some(client);
-        }
-    })?;
+    let mut twice = false;
+    walker.delete_set_by_client(|client| twice |= !seen.insert(client), |_, _, _| {})?;
     if twice { Err(TWICE) } else { Ok(()) }
 }
 
@@ -308,7 +304,7 @@ pub fn validate(update: &[u8]) -> Result<(), WireError> {
             clock = walker.next(section.client, clock)?.end();
         }
     }
-    walker.delete_set_watched(&mut deleting, |_, _, _| {})?;
+    walker.delete_set_by_client(|client| deleting.watch(client), |_, _, _| {})?;
     if clients.broken || deleting.broken { check_clients_unique(update) } else { Ok(()) }
 }
 
@@ -324,13 +320,10 @@ fn read_key<'a>(reader: &mut Reader<'a>) -> Result<&'a str, WireError> {
     Ok(key)
 }
 
-/// JSON that yrs will parse with the same parser and the same depth limit.
+/// JSON that yrs will parse.
 fn read_json(reader: &mut Reader<'_>) -> Result<(), WireError> {
     let text = reader.var_string()?;
-    match text {
-        "true" | "false" | "null" => Ok(()),
-        _ => serde_json::from_str::<serde::de::IgnoredAny>(text).map(drop).map_err(|_| WireError::NotJson),
-    }
+    if json::loads_in_yrs(text) { Ok(()) } else { Err(WireError::NotJson) }
 }
 
 fn read_content<'a>(reader: &mut Reader<'a>, number: u8) -> Result<(Kind<'a>, Clock), WireError> {
@@ -528,5 +521,90 @@ impl Builder {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWICE: Result<(), WireError> = Err(WireError::Malformed("a client appears twice"));
+
+    #[test]
+    fn a_client_may_appear_once_among_sections_and_once_among_deletes() {
+        let gc = |client| [1, client, 0, 0, 1];
+        assert_eq!(validate(&[&[2][..], &gc(5), &gc(5), &[0]].concat()), TWICE);
+        assert_eq!(validate(&[&[3][..], &gc(5), &gc(9), &gc(5), &[0]].concat()), TWICE);
+        assert_eq!(validate(&[&[2][..], &gc(5), &gc(9), &[0]].concat()), Ok(()), "in any order");
+        // yrs keeps the last of two entries and forgets the other's deletes, also when it is empty.
+        assert_eq!(validate(&[0, 2, 5, 1, 0, 1, 5, 1, 3, 1]), TWICE);
+        assert_eq!(validate(&[0, 2, 5, 1, 0, 1, 5, 0]), TWICE);
+        assert_eq!(validate(&[0, 2, 5, 1, 0, 1, 9, 1, 3, 1]), Ok(()));
+    }
+
+    #[test]
+    fn structs_that_refer_to_themselves_or_ahead_are_refused() {
+        let text_after = |clock| [1, 1, 5, 3, 0x84, 5, clock, 1, b'x', 0];
+        assert_eq!(validate(&text_after(2)), Ok(()));
+        for clock in [3, 4, 100] {
+            assert!(matches!(validate(&text_after(clock)), Err(WireError::Malformed(_))));
+        }
+    }
+
+    #[test]
+    fn nothing_is_without_length_and_clocks_stay_below_their_bound() {
+        let empty = Err(WireError::Malformed("a struct has no length"));
+        for content in [&[0u8, 0][..], &[10, 0], &[0x84, 9, 0, 0], &[0x81, 9, 0, 0], &[0x88, 9, 0, 0]] {
+            assert_eq!(validate(&[&[1, 1, 5, 3][..], content, &[0]].concat()), empty, "{content:?}");
+        }
+        assert_eq!(validate(&[0, 1, 5, 1, 0, 0]), Err(WireError::Malformed("a delete range is empty")));
+        let gc_of_len = |len: u64| {
+            let mut update = vec![1, 1, 5, 3, 0];
+            write_var_uint(&mut update, len);
+            update.push(0);
+            validate(&update)
+        };
+        assert_eq!(gc_of_len(CLOCK_MAX - 4), Ok(()));
+        for len in [CLOCK_MAX - 3, CLOCK_MAX, 1 << 52] {
+            assert!(matches!(gc_of_len(len), Err(WireError::TooLarge { .. })), "{len}");
+        }
+    }
+
+    #[test]
+    fn json_that_yrs_cannot_load_is_refused() {
+        let format = |json: &str| {
+            let mut update = vec![1, 1, 5, 0, 6, 1, 1, b't', 1, b'b'];
+            crate::wire::lib0::write_var_bytes(&mut update, json.as_bytes());
+            update.push(0);
+            validate(&update)
+        };
+        assert_eq!(format("{\"a\":[true]}"), Ok(()));
+        for json in
+            ["[".repeat(200) + &"]".repeat(200), "1e999".into(), "\"\\ud800\"".into(), "9300000000000000000".into()]
+        {
+            assert_eq!(format(&json), Err(WireError::NotJson), "{json}");
+        }
+    }
+
+    #[test]
+    fn surrogates_are_counted_and_cut_as_javascript_does() {
+        assert_eq!(utf16_len("a😀b"), 4);
+        assert_eq!(utf16_tail("a😀b", 1), ("😀b", false));
+        assert_eq!(utf16_tail("a😀b", 2), ("b", true));
+        assert_eq!(utf16_tail("a😀b", 3), ("b", false));
+    }
+
+    #[test]
+    fn a_builder_sorts_clients_down_and_joins_deletes() {
+        let mut builder = Builder::default();
+        builder.structs(ClientId(5), 0, 1, &[&[0, 1]]);
+        builder.structs(ClientId(9), 4, 1, &[&[0, 2]]);
+        builder.structs(ClientId(5), 1, 1, &[&[0], &[3]]);
+        for (from, to) in [(7, 9), (0, 2), (2, 3), (8, 10)] {
+            builder.delete(ClientId(5), from, to);
+        }
+        let update = builder.finish();
+        assert_eq!(update, [2, 1, 9, 4, 0, 2, 2, 5, 0, 0, 1, 0, 3, 1, 5, 2, 0, 3, 7, 3]);
+        assert_eq!(validate(&update), Ok(()));
     }
 }
