@@ -31,7 +31,7 @@ use self::awareness::Awareness;
 use self::delete_set::DeleteSet;
 use self::gate::{Carries, Gated, gate};
 use self::live::{IntegrateError, Live};
-use self::nesting::Nesting;
+use self::nesting::{Misplaced, Nesting};
 use self::parked::{Parking, ParkingLot};
 use self::peers::Peer;
 use crate::ids::{ClientId, Clock, PeerId, Seq};
@@ -496,7 +496,9 @@ impl Content {
             let mut turn = Turn::default();
             content.take_logged(bytes, &mut turn).map_err(|refusal| match refusal {
                 Refusal::TooDeep => LoadError::TooDeep(at),
-                Refusal::Malformed | Refusal::NoRoom => malformed(crate::wire::WireError::Malformed("not walkable")),
+                Refusal::Malformed | Refusal::NoRoom => {
+                    malformed(crate::wire::WireError::Malformed("a struct hangs in what is no shared type"))
+                }
             })?;
             content.take_unparked(&mut turn);
             if turn.subdocument {
@@ -558,12 +560,16 @@ impl Content {
         if gated.adds_nothing() {
             return Ok(false);
         }
-        // Depth first: it is the only thing that can refuse what is ready.
-        if gated.traits.iter().try_for_each(|(client, item)| self.nesting.add(*client, item)).is_err() {
+        // Places first: they are the only thing that can refuse what is ready.
+        let placed = gated.traits.iter().try_for_each(|(client, item)| self.nesting.add(*client, item));
+        if let Err(misplaced) = placed {
             for run in &gated.runs {
                 self.nesting.forget(run.client, run.from);
             }
-            return Err(Refusal::TooDeep);
+            return Err(match misplaced {
+                Misplaced::TooDeep => Refusal::TooDeep,
+                Misplaced::NotInAType => Refusal::Malformed,
+            });
         }
         let mut anything = !gated.is_empty();
         let mut refusal = None;

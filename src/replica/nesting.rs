@@ -1,5 +1,6 @@
-//! How deeply shared types hang in each other. yrs recurses along that depth when it deletes and frees, so a chain of
-//! some ten thousand types would end the process (DEPENDENCIES A3); it is bounded here, before yrs sees it.
+//! What hangs in what. yrs recurses along the depth of shared types when it deletes and frees, so a chain of some ten
+//! thousand would end the process (DEPENDENCIES A3), and it gives up in the middle of an update in which something hangs
+//! in what is no shared type. Both are refused here, before yrs sees them.
 //!
 //! An item's bytes name its parent only when it has no neighbour; else it hangs where its neighbour hangs. So the parent
 //! of every tick is kept, as runs: text typed into one type by one client is one run, however long.
@@ -14,18 +15,26 @@ use crate::wire::update::Id;
 /// Index into [`Nesting::depths`]; 0 stands for every root type.
 type TypeNo = u32;
 
+/// Marks runs that came deleted: what they were is unknown, so they may have been a type.
+const CAME_DELETED: TypeNo = 1 << 31;
+
 /// Where each tick hangs, and how deep that is.
 #[derive(Debug)]
 pub struct Nesting {
     depths: Vec<u32>,
     types: BTreeMap<Id, TypeNo>,
-    /// Per client: first tick of each run, and where the run hangs.
+    /// Per client: first tick of each run, and where the run hangs, perhaps with [`CAME_DELETED`].
     runs: BTreeMap<ClientId, Vec<(Clock, TypeNo)>>,
 }
 
-/// A type would hang deeper than [`TYPE_DEPTH_MAX`].
+/// Why a struct cannot be where it wants to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooDeep;
+pub enum Misplaced {
+    /// A type would hang deeper than [`TYPE_DEPTH_MAX`].
+    TooDeep,
+    /// It hangs in what is no shared type. No client makes such a struct.
+    NotInAType,
+}
 
 impl Default for Nesting {
     fn default() -> Self {
@@ -35,20 +44,26 @@ impl Default for Nesting {
 
 impl Nesting {
     /// Notes a struct that is being accepted. Structs of one client come in the order of their clocks.
-    pub fn add(&mut self, client: ClientId, item: &Trait<'_>) -> Result<(), TooDeep> {
+    pub fn add(&mut self, client: ClientId, item: &Trait<'_>) -> Result<(), Misplaced> {
         let parent = match item.place {
             Place::Root(_) | Place::Nowhere => 0,
-            Place::In(id) => self.types.get(&id).copied().unwrap_or(0),
-            Place::Beside(id) => self.parent_of(id),
+            Place::In(id) => match self.types.get(&id) {
+                Some(number) => *number,
+                // yrs drops what hangs in something deleted.
+                None if self.run_of(id) & CAME_DELETED != 0 => 0,
+                None => return Err(Misplaced::NotInAType),
+            },
+            Place::Beside(id) => self.run_of(id) & !CAME_DELETED,
         };
+        let run = if item.carries == Carries::Deleted { parent | CAME_DELETED } else { parent };
         let runs = self.runs.entry(client).or_default();
-        if runs.last().is_none_or(|(_, last)| *last != parent) {
-            runs.push((item.from, parent));
+        if runs.last().is_none_or(|(_, last)| *last != run) {
+            runs.push((item.from, run));
         }
         if item.carries == Carries::SharedType {
             let depth = self.depths[parent as usize] + 1;
             if depth > TYPE_DEPTH_MAX {
-                return Err(TooDeep);
+                return Err(Misplaced::TooDeep);
             }
             self.types.insert(Id { client, clock: item.from }, self.depths.len() as TypeNo);
             self.depths.push(depth);
@@ -68,7 +83,7 @@ impl Nesting {
         }
     }
 
-    fn parent_of(&self, id: Id) -> TypeNo {
+    fn run_of(&self, id: Id) -> TypeNo {
         let Some(runs) = self.runs.get(&id.client) else { return 0 };
         let behind = runs.partition_point(|(from, _)| *from <= id.clock);
         behind.checked_sub(1).map_or(0, |at| runs[at].1)
@@ -104,6 +119,19 @@ mod tests {
             clock += 2;
         }
         assert_eq!(depth, TYPE_DEPTH_MAX);
+    }
+
+    #[test]
+    fn what_hangs_in_no_type_is_refused_unless_it_came_deleted() {
+        let mut nesting = Nesting::default();
+        let id = |clock| Id { client: C, clock };
+        nesting.add(C, &item(0, Place::Root("r"), Carries::Content)).unwrap();
+        assert_eq!(nesting.add(C, &item(1, Place::In(id(0)), Carries::Content)), Err(Misplaced::NotInAType));
+        nesting.add(C, &item(1, Place::Root("r"), Carries::SharedType)).unwrap();
+        nesting.add(C, &item(2, Place::In(id(1)), Carries::Deleted)).unwrap();
+        nesting.add(C, &item(3, Place::In(id(2)), Carries::Content)).unwrap();
+        nesting.add(C, &item(4, Place::Beside(id(2)), Carries::SharedType)).unwrap();
+        assert_eq!(nesting.depths, [0, 1, 2], "a deleted neighbour still tells where its neighbours hang");
     }
 
     #[test]
