@@ -1,0 +1,132 @@
+//! The wire's own codecs and validator against yrs: honest bytes pass and mean the same, hostile bytes harm nobody.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crdt_tests::author::{Author, Habit};
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use weft::ids::{PeerId, Seq};
+use weft::replica::delete_set::DeleteSet;
+use weft::replica::gate::gate;
+use weft::replica::{Event, Replica};
+use weft::wire::message::ClientMessage;
+use weft::wire::state_vector::StateVector;
+use weft::wire::update::{self, Builder};
+
+/// `WEFT_SEED` repeats a run; else each test has its own fixed seeds.
+fn seeds(count: u64) -> impl Iterator<Item = u64> {
+    let one = std::env::var("WEFT_SEED").ok().map(|seed| seed.parse().expect("WEFT_SEED is a number"));
+    (0..count).map(move |n| one.unwrap_or(n)).take(if one.is_some() { 1 } else { count as usize })
+}
+
+/// Two authors that sometimes hear each other; returns their updates, in an order in which each can be integrated.
+fn session(seed: u64, habit: Habit, gc: bool, edits: usize) -> (Vec<Vec<u8>>, [Author; 2]) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut authors = [Author::new(7, habit, gc), Author::new(u64::from(u32::MAX) - seed, habit, gc)];
+    let mut updates = Vec::new();
+    for _ in 0..edits {
+        let (who, other) = if rng.random() { (0, 1) } else { (1, 0) };
+        updates.push(authors[who].edit(&mut rng));
+        if rng.random_ratio(1, 3) {
+            let diff = authors[who].diff(&authors[other].state_vector());
+            authors[other].hear(&diff);
+        }
+    }
+    (updates, authors)
+}
+
+#[test]
+fn every_honest_update_is_valid() {
+    for seed in seeds(30) {
+        for habit in [Habit::Typist, Habit::Everything, Habit::Subdocuments] {
+            let (updates, authors) = session(seed, habit, seed % 2 == 0, 40);
+            let check = |update: &[u8]| {
+                update::validate(update).unwrap_or_else(|e| panic!("seed {seed} {habit:?}: {e}: {update:?}"));
+                gate(update, &StateVector::new(), &DeleteSet::default()).unwrap();
+            };
+            updates.iter().for_each(|update| check(update));
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            for _ in 0..10 {
+                let some = rng.random_range(2..9);
+                let some: Vec<&[u8]> = updates.choose_multiple(&mut rng, some).map(Vec::as_slice).collect();
+                check(&yrs::merge_updates_v1(some).unwrap());
+                let from = yrs::encode_state_vector_from_update_v1(updates.choose(&mut rng).unwrap()).unwrap();
+                let from = <yrs::StateVector as yrs::updates::decoder::Decode>::decode_v1(&from).unwrap();
+                check(&authors[0].diff(&from));
+            }
+            for author in &authors {
+                check(&author.diff(&yrs::StateVector::default()));
+            }
+        }
+    }
+}
+
+/// Offers `bytes` as a peer would, to an empty document and to one that knows `before`; then uses the document.
+fn offer(before: &[&[u8]], bytes: &[u8]) -> &'static str {
+    if update::validate(bytes).is_err() {
+        return "invalid";
+    }
+    gate(bytes, &StateVector::new(), &DeleteSet::default()).expect("valid bytes can be gated");
+    let mut replica = Replica::load(before.iter().copied(), Seq::ZERO).unwrap();
+    let message = Event::Message(PeerId(1), ClientMessage::Update(bytes));
+    let effects = replica.handle(&[Event::Joined(PeerId(1)), message], Instant::now());
+    if let Some(broken) = effects.broken {
+        eprintln!("{}: {bytes:?}", broken.error);
+        return "broke the document";
+    }
+    if let Some(update) = &effects.broadcast {
+        update::validate(&update.0).expect("what is sent on is valid");
+        let everything: Vec<_> = replica.census().clocks.into_iter().map(|(client, to)| (client, 0, to)).collect();
+        let mut delete = Builder::default();
+        everything.into_iter().for_each(|(client, from, to)| delete.delete(client, from, to));
+        let delete = delete.finish();
+        let message = Event::Message(PeerId(1), ClientMessage::Update(&delete));
+        assert_eq!(replica.handle(&[message], Instant::now()).broken, None, "{bytes:?}");
+        update::validate(&replica.state().unwrap()).unwrap();
+    }
+    match (effects.close.is_empty(), effects.append.len()) {
+        (false, _) => "refused",
+        (true, 0) => "nothing new",
+        (true, _) if effects.broadcast.is_none() => "parked",
+        (true, 1) => "integrated",
+        (true, _) => "integrated in part",
+    }
+}
+
+#[test]
+fn mutated_updates_are_refused_or_harmless() {
+    let mut fates = BTreeMap::new();
+    for seed in seeds(6) {
+        for habit in [Habit::Everything, Habit::Subdocuments] {
+            let (updates, authors) = session(seed, habit, seed % 2 == 0, 12);
+            let full = authors[0].diff(&yrs::StateVector::default());
+            let before: Vec<&[u8]> = updates.iter().map(Vec::as_slice).collect();
+            for (n, update) in updates.iter().chain([&full]).enumerate() {
+                for end in 0..update.len() {
+                    assert!(
+                        update::validate(&update[..end]).is_err(),
+                        "seed {seed}: {:?} is cut short",
+                        &update[..end]
+                    );
+                }
+                let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                for at in 0..update.len() {
+                    for _ in 0..4 {
+                        let mut bytes = update.clone();
+                        bytes[at] = match rng.random_range(0..3) {
+                            0 => rng.random(),
+                            1 => bytes[at] ^ (1 << rng.random_range(0..8)),
+                            _ => bytes[at].wrapping_add(if rng.random() { 1 } else { 255 }),
+                        };
+                        *fates.entry(offer(&before[..n.min(before.len())], &bytes)).or_insert(0) += 1;
+                    }
+                }
+            }
+        }
+    }
+    println!("{fates:?}");
+    assert!(fates["integrated"] > 500 && fates["invalid"] > 500, "{fates:?}");
+    assert_eq!(fates.get("broke the document"), None, "{fates:?}");
+}
