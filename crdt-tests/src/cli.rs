@@ -10,6 +10,7 @@ use crate::server::{Server, binary};
 /// The command line on one data directory, whether a server is running there or not.
 #[derive(Debug, Clone)]
 pub struct Cli {
+    binary: PathBuf,
     data: PathBuf,
 }
 
@@ -40,7 +41,12 @@ impl Output {
 impl Cli {
     /// On this directory.
     pub fn on(data: impl Into<PathBuf>) -> Self {
-        Self { data: data.into() }
+        Self::with_binary(binary().to_owned(), data)
+    }
+
+    /// Another binary on this directory.
+    pub fn with_binary(binary: PathBuf, data: impl Into<PathBuf>) -> Self {
+        Self { binary, data: data.into() }
     }
 
     /// On the directory of a server.
@@ -50,7 +56,7 @@ impl Cli {
 
     /// Runs `weft ARGS… --data DIR` with nothing on stdin, and gives whatever came of it.
     pub fn run<S: AsRef<str>>(&self, args: &[S]) -> Output {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(&self.binary);
         command.args(args.iter().map(AsRef::as_ref)).arg("--data").arg(&self.data).stdin(Stdio::null());
         let output = command.output().expect("cannot run weft");
         Output {

@@ -84,3 +84,13 @@ pub fn cpu_time(pid: u32) -> Duration {
     let ticks: u64 = [fields[11], fields[12]].iter().map(|n| n.parse::<u64>().expect("ticks")).sum();
     Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
+
+/// As [`cpu_time`] but to the nanosecond, of the threads that live now.
+pub fn cpu_time_exact(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process is gone");
+    let nanos = |task: std::io::Result<std::fs::DirEntry>| -> Option<u64> {
+        let schedstat = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        schedstat.split_whitespace().next()?.parse().ok()
+    };
+    Duration::from_nanos(tasks.filter_map(nanos).sum())
+}

@@ -101,21 +101,25 @@ pub struct Options {
 impl Options {
     /// The binary under test on `data`, free ports.
     pub fn new(data: impl Into<PathBuf>) -> Self {
-        Self {
-            binary: binary().to_owned(),
-            data: data.into(),
-            port: 0,
-            args: Vec::new(),
-            wrapper: Vec::new(),
-            env: Vec::new(),
-            user: None,
-        }
+        Self::with_binary(binary().to_owned(), data)
+    }
+
+    /// Another binary on `data`, free ports.
+    pub fn with_binary(binary: PathBuf, data: impl Into<PathBuf>) -> Self {
+        Self { binary, data: data.into(), port: 0, args: Vec::new(), wrapper: Vec::new(), env: Vec::new(), user: None }
     }
 
     /// Adds an argument of `weft serve`.
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// Adds an environment variable.
+    #[must_use]
+    pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((key.into(), value.into()));
         self
     }
 
