@@ -97,6 +97,8 @@ pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const READ_BUFFER_BYTES: usize = 64 << 10;
 /// Pings of one client answered per second; more are ignored (HARDENING §2, ping floods).
 pub const PINGS_PER_SECOND_MAX: u32 = 10;
+/// Open files that connections leave to the journal, the store and the admin listener.
+pub const OPEN_FILES_RESERVED: usize = 256;
 /// Connections the kernel may complete before they are accepted.
 pub const ACCEPT_BACKLOG: i32 = 4096;
 /// Pause after `accept` failed for want of file descriptors or memory; only time mends that.

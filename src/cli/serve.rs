@@ -16,6 +16,7 @@ use crate::config::{ServeArgs, Settings};
 use crate::data_dir::{AdminFile, DataDir};
 use crate::hub::{Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
+use crate::limits::OPEN_FILES_RESERVED;
 use crate::server::{AdminOptions, AdminServer, DrainFlag, Server, ServerOptions};
 use crate::store::sled::SledStore;
 use crate::telemetry;
@@ -59,31 +60,50 @@ fn try_run(args: ServeArgs) -> Result<(), Failure> {
     let settings =
         args.resolve().map_err(|error| if error.is_usage() { Failure::usage(error) } else { Failure::open(error) })?;
     telemetry::init(settings.log_format, &settings.log_level).map_err(Failure::usage)?;
-    raise_open_files();
+    let open_files = raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("weft")
         .thread_stack_size(THREAD_STACK_BYTES)
         .build()
         .map_err(|error| Failure::open(format!("cannot start threads: {error}")))?;
-    let served = serve(&runtime, &settings);
+    let served = serve(&runtime, &settings, open_files);
     runtime.shutdown_timeout(RUNTIME_END);
     served
 }
 
-/// Each connection is an open file, and the usual soft limit of 1,024 is for programs that use `select`.
-fn raise_open_files() {
+/// Each connection is an open file, and the usual soft limit of 1,024 is for programs that use `select`. Returns the
+/// limit; `None` when there is none.
+fn raise_open_files() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
-        return;
+        return current;
     }
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => tracing::debug!(?current, ?maximum, "raised the limit on open files"),
-        Err(error) => tracing::warn!(?current, ?maximum, %error, "failed to raise the limit on open files"),
+        Ok(()) => {
+            tracing::debug!(?current, ?maximum, "raised the limit on open files");
+            maximum
+        }
+        Err(error) => {
+            tracing::warn!(?current, ?maximum, %error, "failed to raise the limit on open files");
+            current
+        }
     }
 }
 
-fn serve(runtime: &Runtime, settings: &Settings) -> Result<(), Failure> {
+/// How many connections there can be without touching the open files that the journal, the store and admins need: a
+/// crowd at the door must not make a write to disk fail.
+fn connections_within(wanted: usize, open_files: Option<u64>) -> usize {
+    let Some(open_files) = open_files else { return wanted };
+    let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
+    let possible = open_files - OPEN_FILES_RESERVED.min(open_files / 2);
+    if possible < wanted {
+        tracing::info!(wanted, possible, open_files, "the limit on open files allows fewer connections");
+    }
+    wanted.min(possible)
+}
+
+fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Result<(), Failure> {
     let mut data_dir = DataDir::open(&settings.data).map_err(Failure::open)?;
     let entered = runtime.enter();
     // Signals are caught before anything is open that a signal should close with care.
@@ -102,7 +122,7 @@ fn serve(runtime: &Runtime, settings: &Settings) -> Result<(), Failure> {
         .map_err(|error| cannot_listen("admin-listen", settings.admin_listen, &error))?;
     let server_options = ServerOptions {
         listen: settings.listen,
-        connections_max: settings.connections_max,
+        connections_max: connections_within(settings.connections_max, open_files),
         path_decode: settings.path_decode,
     };
     let server = Server::start(&server_options, hub.clone(), draining)
@@ -157,9 +177,10 @@ fn cannot_listen(flag: &str, addr: SocketAddr, error: &io::Error) -> Failure {
 
 /// Says on stdout where the server is, once it accepts connections.
 fn announce(settings: &Settings, listen: SocketAddr, admin: SocketAddr) {
-    let data = settings.data.display().to_string();
+    let data = settings.data.display();
     let line = if settings.json {
-        serde_json::json!({ "listen": listen.to_string(), "admin": admin.to_string(), "data": data }).to_string()
+        let data = serde_json::Value::from(data.to_string());
+        format!(r#"{{"listen":"{listen}","admin":"{admin}","data":{data}}}"#)
     } else {
         format!("weft is listening on ws://{listen} (admin http://{admin}), data in {data}")
     };
@@ -209,5 +230,25 @@ impl Told {
             Told::Terminate => 143,
             Told::Interrupt => 130,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_open_files_are_kept_from_connections() {
+        assert_eq!(connections_within(100_000, None), 100_000);
+        assert_eq!(connections_within(100, Some(1 << 20)), 100);
+        assert_eq!(connections_within(100_000, Some(20_000)), 20_000 - OPEN_FILES_RESERVED);
+        assert_eq!(connections_within(100_000, Some(64)), 32);
+    }
+
+    #[test]
+    fn credentials_are_long_and_differ() {
+        let (one, other) = (new_credential().unwrap(), new_credential().unwrap());
+        assert_eq!(one.len(), 43);
+        assert_ne!(one, other);
     }
 }

@@ -83,7 +83,7 @@ impl<D: Documents> Shared<D> {
     }
 }
 
-/// The public listener and its sessions.
+/// The public listener and its sessions. Dropping it stops accepting; sessions go on until they end or the runtime does.
 pub struct Server {
     addr: SocketAddr,
     sessions: Sessions,
@@ -245,7 +245,7 @@ pub struct AdminOptions {
     pub credential: String,
 }
 
-/// The admin listener (contract 2.3).
+/// The admin listener (contract 2.3). Dropping it stops accepting.
 pub struct AdminServer {
     addr: SocketAddr,
     stop: watch::Sender<bool>,

@@ -271,6 +271,8 @@ struct State {
     gone: bool,
     /// When the kernel last took bytes, or the first waiting frame was queued.
     progress_at: Instant,
+    /// When it last took bytes of anything that a client's watchdog counts, which pings and pongs are not (WIRE g4).
+    said_at: Instant,
 }
 
 /// What a connection's task has to react to.
@@ -287,7 +289,7 @@ pub(super) enum Output {
 /// How a connection's output is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Nothing waits; the last byte left this long ago.
+    /// Nothing waits; the last message left this long ago.
     Silent(Duration),
     /// Frames wait and no byte of them has left for this long.
     Waiting(Duration),
@@ -295,12 +297,14 @@ pub(super) enum Progress {
 
 impl Outbox {
     pub(super) fn new(socket: OwnedWriteHalf) -> Self {
+        let now = Instant::now();
         let state = State {
             queue: Queue::new(OUTBOX_BYTES_MAX),
             waker: None,
             closing: None,
             gone: false,
-            progress_at: Instant::now(),
+            progress_at: now,
+            said_at: now,
         };
         Self { socket, state: Mutex::new(state) }
     }
@@ -323,8 +327,11 @@ impl Outbox {
     /// Whether frames wait, and since when nothing has moved.
     pub(super) fn progress(&self, now: Instant) -> Progress {
         let state = self.state();
-        let since = now.saturating_duration_since(state.progress_at);
-        if state.queue.frames.is_empty() { Progress::Silent(since) } else { Progress::Waiting(since) }
+        if state.queue.frames.is_empty() {
+            Progress::Silent(now.saturating_duration_since(state.said_at))
+        } else {
+            Progress::Waiting(now.saturating_duration_since(state.progress_at))
+        }
     }
 
     /// Writes what waits as far as the socket takes it. Pending until there is something to react to; wakes the caller
@@ -338,6 +345,9 @@ impl Outbox {
             }
             if state.closing.is_some() {
                 return Poll::Ready(Output::Closing);
+            }
+            if state.queue.frames.is_empty() && !state.queue.owes_caught_up {
+                return Poll::Pending;
             }
         }
         if ready!(self.poll_flush(cx)).is_err() {
@@ -368,6 +378,7 @@ impl Outbox {
                 let flushed = state.queue.flush(&self.socket);
                 if state.queue.bytes < waiting {
                     state.progress_at = Instant::now();
+                    state.said_at = state.progress_at;
                 }
                 state.gone |= flushed.is_err();
                 flushed?
@@ -424,8 +435,13 @@ impl State {
     }
 }
 
-impl PeerSink for Outbox {
-    fn deliver(&self, frame: &Bytes, kind: FrameKind) -> Delivery {
+impl Outbox {
+    /// Sends a ping or a pong. As [`PeerSink::deliver`], but silence goes on: no client's watchdog counts these.
+    pub(super) fn deliver_quietly(&self, frame: &Bytes) -> Delivery {
+        self.deliver_inner(frame, FrameKind::Control, false)
+    }
+
+    fn deliver_inner(&self, frame: &Bytes, kind: FrameKind, breaks_silence: bool) -> Delivery {
         let mut state = self.state();
         if state.gone {
             return Delivery::Closed;
@@ -434,6 +450,9 @@ impl PeerSink for Outbox {
             Ok(Delivered { delivery, wake, progress }) => {
                 if progress {
                     state.progress_at = Instant::now();
+                    if breaks_silence {
+                        state.said_at = state.progress_at;
+                    }
                 }
                 if wake {
                     state.wake();
@@ -452,6 +471,12 @@ impl PeerSink for Outbox {
                 Delivery::Closed
             }
         }
+    }
+}
+
+impl PeerSink for Outbox {
+    fn deliver(&self, frame: &Bytes, kind: FrameKind) -> Delivery {
+        self.deliver_inner(frame, kind, true)
     }
 
     fn is_idle(&self) -> bool {

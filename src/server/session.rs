@@ -62,6 +62,8 @@ impl Timing {
     };
 }
 
+/// Full buffers of one client that are worked off before others have their turn.
+const READS_PER_POLL_MAX: usize = 2;
 /// Pings in a row without any sign of life, after which the client is dead (WIRE §6).
 const PINGS_MISSED_MAX: u8 = 2;
 
@@ -174,8 +176,7 @@ impl Session {
         if let Poll::Ready(ending) = self.poll_upkeep(cx, timer, peer) {
             return Poll::Ready(Ingested::End(ending));
         }
-        // Reads until the socket is empty; tokio's budget makes `poll_read` pause where a flood would starve others.
-        loop {
+        for _ in 0..READS_PER_POLL_MAX {
             let ingested = READ_BUFFER.with_borrow_mut(|buffer| {
                 let mut buffer = ReadBuf::new(buffer);
                 match ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer)) {
@@ -188,6 +189,9 @@ impl Session {
                 held_or_end => return Poll::Ready(held_or_end),
             }
         }
+        // There may be more; others first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Waits until the document takes the held message, flushing and pinging meanwhile, then goes on behind it.
@@ -250,7 +254,7 @@ impl Session {
                     }
                     if self.pings.1 < limits::PINGS_PER_SECOND_MAX {
                         self.pings.1 += 1;
-                        self.outbox.deliver(&frame::pong(payload), FrameKind::Control);
+                        self.outbox.deliver_quietly(&frame::pong(payload));
                     }
                     false
                 }
@@ -328,7 +332,7 @@ impl Session {
             return Some(Ending::Dead);
         }
         self.heard = false;
-        match self.outbox.deliver(&PING_FRAME, FrameKind::Control) {
+        match self.outbox.deliver_quietly(&PING_FRAME) {
             Delivery::Closed => Some(self.closed()),
             Delivery::Taken | Delivery::Behind => None,
         }
@@ -344,7 +348,8 @@ impl Session {
         let now = Instant::now();
         let output = match self.outbox.progress(now) {
             Progress::Silent(since) => self.timing.keepalive.saturating_sub(since),
-            Progress::Waiting(since) => self.timing.stall.saturating_sub(since),
+            // What waits may leave at any moment, and silence begins then.
+            Progress::Waiting(since) => self.timing.stall.saturating_sub(since).min(self.timing.keepalive),
         };
         self.ping_at.min(now + output)
     }
@@ -407,9 +412,10 @@ impl Drop for Session {
 /// Offers a message to the document once; `None` when it would have to wait.
 ///
 /// The read buffer belongs to the thread and cannot be lent to a future that outlives this call; a future that has not
-/// sent can be dropped and made again over a copy.
+/// sent can be dropped and made again over a copy. Turns are shared out by buffers read ([`READS_PER_POLL_MAX`]), not by
+/// tokio's budget, which would run out in the middle of a buffer of small messages and have the rest copied.
 fn offer<P: DocumentPeer>(peer: &P, message: ClientMessage<'_>) -> Option<Result<(), HubError>> {
-    let sending = pin!(peer.send(message));
+    let sending = pin!(tokio::task::unconstrained(peer.send(message)));
     match sending.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(sent) => Some(sent),
         Poll::Pending => None,

@@ -525,6 +525,22 @@ async fn g4_silence_is_broken_and_a_client_without_pongs_is_dropped() {
 }
 
 #[tokio::test]
+async fn g4_pongs_do_not_count_as_messages() {
+    let notes = Notes::new(10);
+    let server = start_fast(&notes);
+    let mut client = Client::connect(&server, "/a").await;
+    let (began, mut keepalives) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_millis(700) {
+        client.send(&client::frame(0x89, b"")).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        while let Ok(got) = tokio::time::timeout(Duration::from_millis(5), client.next_inner()).await {
+            keepalives += usize::from(got == Got::Binary(crate::wire::ywebsocket::KEEPALIVE.to_vec()));
+        }
+    }
+    assert!(keepalives >= 2, "{keepalives} keep-alives");
+}
+
+#[tokio::test]
 async fn whoever_answers_pings_stays() {
     let notes = Notes::new(10);
     let server = start_fast(&notes);
