@@ -66,6 +66,10 @@ pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
 pub const OUTBOX_FRAME_COST: usize = 64;
 /// Bytes a peer may have been sent before the replica notes anew what it knows, so that a later diff stays small.
 pub const PEER_BASE_BYTES: usize = 256 << 10;
+/// Acks that one peer may be owed while the journal is slow; an idle client asks for one every 2 s (WIRE g-s1).
+pub const ACKS_MAX: usize = 1_024;
+/// Largest request for an ack, bytes: it carries one integer (WIRE §2).
+pub const ACK_BYTES_MAX: usize = 16;
 /// Frames written by one `writev`; twice this many slices stay below Linux's IOV_MAX of 1,024.
 pub const WRITE_FRAMES_MAX: usize = 256;
 /// HTTP request head: size and time (HARDENING §2, slowloris).

@@ -16,7 +16,8 @@ pub enum Event<'a> {
     FellBehind(PeerId),
     /// That peer's outbox has drained.
     CaughtUp(PeerId),
-    /// All that was sent to a peer so far has left for its socket.
+    /// While the effects of the last turn were handed out, all that this peer had been sent before them had left for
+    /// its socket. (Those effects themselves may still be queued, and be dropped.)
     Flushed(PeerId),
     /// Log records up to this position are on disk.
     Durable(Seq),

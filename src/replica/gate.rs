@@ -92,8 +92,8 @@ pub enum Place<'a> {
 pub struct Parked {
     /// The update.
     pub update: Vec<u8>,
-    /// Ticks whose arrival lets at least a part of it go on.
-    pub missing: Vec<Id>,
+    /// Per client the first tick whose arrival lets at least a part of it go on.
+    pub missing: StateVector,
 }
 
 impl Gated<'_> {
@@ -169,6 +169,8 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
             missing: None,
         });
     }
+    // Yjs's merging of updates relies on the largest client being first.
+    let descends = cursors.is_sorted_by(|a, b| a.client > b.client);
     cursors.sort_by_key(|cursor| cursor.client);
 
     let mut traits = Vec::with_capacity(1);
@@ -187,11 +189,14 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
         }
     }
 
-    let mut gated = Gated { whole: true, ..Gated::default() };
+    let mut gated = Gated { whole: descends, ..Gated::default() };
     gated.has_subdocument = traits.iter().any(|(_, item)| item.carries == Carries::Subdocument);
     gated.traits = traits;
     let mut parked = Builder::default();
-    let mut missing = Vec::new();
+    let mut missing = StateVector::new();
+    let mut wait_for = |id: Id| {
+        missing.entry(id.client).and_modify(|first| *first = id.clock.min(*first)).or_insert(id.clock);
+    };
     let mut last_range = None;
     walker.delete_set(|client, from, to| {
         let ready = match cursors.binary_search_by_key(&client, |cursor| cursor.client) {
@@ -214,7 +219,7 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
         if to > ready {
             let waits_from = from.max(ready);
             parked.delete(client, waits_from, to);
-            missing.push(Id { client, clock: waits_from });
+            wait_for(Id { client, clock: waits_from });
         }
     })?;
 
@@ -223,7 +228,7 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
         if cursor.left > 0 {
             let rest = update.get(cursor.walker.position()..cursor.end_offset).unwrap_or_default();
             parked.structs(cursor.client, cursor.next, cursor.left, &[rest]);
-            missing.extend(cursor.missing);
+            cursor.missing.into_iter().for_each(&mut wait_for);
         }
         if let Some(from) = cursor.run_from_offset {
             gated.runs.push(Run {

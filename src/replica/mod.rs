@@ -52,6 +52,10 @@ pub struct Replica {
     read_only: bool,
     /// Number of the current turn.
     turn: u64,
+    /// What was known when the last turn began…
+    before: StateVector,
+    /// …and what that turn added to it.
+    last_advance: Vec<(ClientId, Clock)>,
     /// Peers that wait for acks.
     waiting: BTreeSet<PeerId>,
     /// Answers of the current state, so that equal questions are answered once.
@@ -68,6 +72,8 @@ struct Content {
     live: Option<Live>,
     /// Rises whenever content was added.
     version: u64,
+    /// What this turn added to `clocks`.
+    advance: Vec<(ClientId, Clock)>,
 }
 
 #[derive(Default)]
@@ -149,8 +155,11 @@ impl Replica {
     /// A replica of stored updates, which are gated again, so that what still waits is parked again. `last_seq` is the
     /// position of the last of them; all of them count as durable.
     pub fn load<'a>(updates: impl IntoIterator<Item = &'a [u8]>, last_seq: Seq) -> Result<Self, LoadError> {
-        let content = Content::load(updates)?;
+        let mut content = Content::load(updates)?;
+        content.advance = Vec::new();
         Ok(Self {
+            before: content.clocks.clone(),
+            last_advance: Vec::new(),
             content,
             awareness: Awareness::default(),
             peers: BTreeMap::new(),
@@ -173,8 +182,8 @@ impl Replica {
         let mut effects = Effects::default();
         let mut turn = Turn::default();
         self.turn += 1;
-        // What a peer has received can only be what was sent before this turn.
-        let before = events.iter().any(|event| matches!(event, Event::Flushed(_))).then(|| self.clocks().0);
+        // A peer that was found idle while the last turn's effects were handed out has what was known before that turn.
+        let mut before = None;
         for event in events {
             match *event {
                 Event::Joined(peer) => self.join(peer, &mut effects),
@@ -185,18 +194,20 @@ impl Replica {
                 }
                 Event::Message(peer, message) => self.hear(peer, message, now, &mut turn, &mut effects),
                 Event::FellBehind(peer) => {
-                    if let Some(peer) = self.peers.get_mut(&peer) {
+                    // One that does not follow yet has missed nothing: its question will be answered in full.
+                    if let Some(peer) = self.peers.get_mut(&peer)
+                        && peer.follows_since.is_some()
+                    {
                         peer.behind = true;
                     }
                 }
                 Event::CaughtUp(peer) => turn.returned.push(peer),
                 Event::Flushed(peer) => {
                     if let Some(peer) = self.peers.get_mut(&peer)
-                        && let Some(before) = &before
-                        && peer.follows_since.is_some_and(|since| since < self.turn)
+                        && peer.follows_since.is_some_and(|since| since + 1 < self.turn)
                         && !peer.behind
                     {
-                        peer.base = before.clone();
+                        peer.base = before.get_or_insert_with(|| Arc::new(self.before.clone())).clone();
                     }
                 }
                 Event::Durable(seq) => self.release_acks(seq, &mut effects),
@@ -211,6 +222,8 @@ impl Replica {
         if let Err(broken) = self.finish(turn, &mut effects) {
             return Effects { broken: Some(broken), ..Effects::default() };
         }
+        self.before.extend(std::mem::take(&mut self.last_advance));
+        self.last_advance = std::mem::take(&mut self.content.advance);
         let wake_at = self.awareness.expire(now);
         effects.presence = self.awareness.take_changes();
         effects.wake_at = wake_at;
@@ -270,11 +283,12 @@ impl Replica {
         let taken = self.content.take(update, turn);
         let version = self.content.version;
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        // What was ready is taken even when there is no room for the rest.
+        if matches!(taken, Ok(true) | Err(Refusal::NoRoom)) && turn.senders.last() != Some(&id) {
+            turn.senders.push(id);
+        }
         match taken {
             Ok(true) => {
-                if turn.senders.last() != Some(&id) {
-                    turn.senders.push(id);
-                }
                 if turn.parked.len() > parked_before && peer.asked_at != Some(version) {
                     peer.asked_at = Some(version);
                     let (_, state_vector) = self.clocks();
@@ -353,8 +367,10 @@ impl Replica {
             self.catch_up(id, effects).map_err(broken_while_reading)?;
         }
         for (id, bytes) in turn.acks {
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.acks.push_back((self.last_seq, bytes));
+            if let Some(peer) = self.peers.get_mut(&id)
+                && !peer.refused
+            {
+                peer.owe_ack(self.last_seq, bytes);
                 self.waiting.insert(id);
             }
         }
@@ -595,6 +611,7 @@ impl Content {
     fn accept(&mut self, gated: &Gated<'_>, turn: &mut Turn<'_>) {
         for run in &gated.runs {
             self.clocks.insert(run.client, run.to);
+            self.advance.push((run.client, run.to));
             turn.advanced.push((run.client, run.to));
         }
         for (client, item) in &gated.traits {
@@ -615,10 +632,18 @@ impl Content {
         }
         while let Some((client, known)) = turn.advanced.pop() {
             for update in self.parked.take_ready(client, known) {
-                // It was valid when it was parked, and it can only have become smaller since.
+                // Parked in this very turn, it is not in the log yet; only what still waits of it needs to be.
+                let fresh = turn.parked.iter().position(|parked| *parked == update);
+                if let Some(at) = fresh {
+                    turn.parked.remove(at);
+                }
+                // It was valid when it was parked, but only now is it known what it hangs in.
                 let mut freed = Turn::default();
                 if self.take_with(&update, &mut freed, true).is_ok() {
                     turn.advanced.append(&mut freed.advanced);
+                    if fresh.is_some() {
+                        turn.parked.append(&mut freed.parked);
+                    }
                     turn.absorb(freed);
                 }
             }
@@ -647,7 +672,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Takes over the content of a turn that lived shorter. What it parked again is in the log already.
+    /// Takes over the content of a turn that lived shorter. What it parked again is the caller's concern.
     fn absorb(&mut self, other: Turn<'_>) {
         self.freed = true;
         self.spill();

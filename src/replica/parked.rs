@@ -45,7 +45,7 @@ impl ParkingLot {
         let id = self.next;
         self.next += 1;
         self.bytes += update.len();
-        self.waits.extend(parked.missing.iter().map(|missing| (missing.client, missing.clock, id)));
+        self.waits.extend(parked.missing.iter().map(|(client, clock)| (*client, *clock, id)));
         self.held.insert(update.clone(), id);
         self.updates.insert(id, update.clone());
         Parking::Parked(update)
@@ -90,10 +90,9 @@ impl ParkingLot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::update::Id;
 
     fn waiting(update: &[u8], clock: Clock) -> Parked {
-        Parked { update: update.to_vec(), missing: vec![Id { client: ClientId(1), clock }] }
+        Parked { update: update.to_vec(), missing: [(ClientId(1), clock)].into() }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::ids::Seq;
+use crate::limits::ACKS_MAX;
 use crate::wire::state_vector::StateVector;
 
 /// One session's place in the document.
@@ -33,6 +34,15 @@ impl Peer {
     pub fn follow(&mut self, turn: u64) {
         self.follows_since = Some(turn);
         self.behind = false;
+    }
+
+    /// Notes an ack to be given once the log is durable up to `seq`. Of too many the oldest goes: the later ones say
+    /// more (WIRE §2: the client compares with its latest version).
+    pub fn owe_ack(&mut self, seq: Seq, bytes: Bytes) {
+        if self.acks.len() == ACKS_MAX {
+            self.acks.pop_front();
+        }
+        self.acks.push_back((seq, bytes));
     }
 
     /// Takes the acks that are due at `durable`.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::lib0::{Reader, var_uint_len, write_var_uint};
 use super::message::{ClientMessage, ServerMessage};
 use super::{WireError, awareness, state_vector, update};
+use crate::limits::ACK_BYTES_MAX;
 
 const SYNC: u64 = 0;
 const AWARENESS: u64 = 1;
@@ -57,7 +58,14 @@ pub fn parse(frame: &[u8]) -> Result<Option<ClientMessage<'_>>, WireError> {
         // PermissionDenied is for clients; from one it says nothing.
         AUTH => return Ok(None),
         QUERY_AWARENESS => return Ok(Some(ClientMessage::QueryAwareness)),
-        ACK => ClientMessage::AckRequest(reader.var_bytes()?),
+        ACK => {
+            let payload = reader.var_bytes()?;
+            if payload.len() > ACK_BYTES_MAX {
+                let (size, max) = (payload.len() as u64, ACK_BYTES_MAX as u64);
+                return Err(WireError::TooLarge { what: "ack request", size, max });
+            }
+            ClientMessage::AckRequest(payload)
+        }
         tag => return Err(WireError::UnknownTag { what: "message type", tag }),
     };
     reader.end()?;
@@ -85,4 +93,42 @@ pub fn encode(message: &ServerMessage) -> Vec<u8> {
     let (mut bytes, payload) = encode_parts(message);
     bytes.extend_from_slice(payload);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stock_clients_frames_are_understood() {
+        assert_eq!(parse(&[0, 0, 1, 0]), Ok(Some(ClientMessage::SyncStep1(&[0]))));
+        assert_eq!(parse(&[0, 1, 2, 0, 0]), Ok(Some(ClientMessage::SyncStep2(&[0, 0]))));
+        assert_eq!(parse(&[0, 2, 2, 0, 0]), Ok(Some(ClientMessage::Update(&[0, 0]))));
+        assert_eq!(parse(KEEPALIVE), Ok(Some(ClientMessage::Awareness(&[0]))));
+        assert_eq!(parse(&[3]), Ok(Some(ClientMessage::QueryAwareness)));
+        assert_eq!(parse(&[3, 1, 0]), Ok(Some(ClientMessage::QueryAwareness)), "y-sweet's trailing bytes");
+        assert_eq!(parse(&[102, 1, 0]), Ok(Some(ClientMessage::AckRequest(&[0]))));
+        assert_eq!(parse(&[2, 0, 1, b'x']), Ok(None));
+    }
+
+    #[test]
+    fn g1_a_frame_is_one_message_and_whole() {
+        assert_eq!(parse(&[0, 0, 1, 0, 0]), Err(WireError::TrailingBytes(1)));
+        assert_eq!(parse(&[0, 0, 2, 0]), Err(WireError::Truncated));
+        assert_eq!(parse(&[]), Err(WireError::Truncated));
+        assert!(matches!(parse(&[0, 3, 0]), Err(WireError::UnknownTag { .. })));
+        assert!(matches!(parse(&[9]), Err(WireError::UnknownTag { .. })));
+        assert!(matches!(parse(&[&[102, 17][..], &[0; 17]].concat()), Err(WireError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn what_the_server_says_is_laid_out_as_wire_1_wants() {
+        let bytes = |bytes: &'static [u8]| Bytes::from_static(bytes);
+        assert_eq!(encode(&ServerMessage::SyncStep1(bytes(&[0]))), [0, 0, 1, 0]);
+        assert_eq!(encode(&ServerMessage::SyncStep2(bytes(&[0, 0]))), [0, 1, 2, 0, 0]);
+        assert_eq!(encode(&ServerMessage::Update(bytes(&[0, 0]))), [0, 2, 2, 0, 0]);
+        assert_eq!(encode(&ServerMessage::Awareness(bytes(&[0]))), KEEPALIVE);
+        assert_eq!(encode(&ServerMessage::Ack(bytes(&[7]))), [102, 1, 7]);
+        assert_eq!(encode(&ServerMessage::PermissionDenied(bytes(b"no"))), [2, 0, 2, b'n', b'o']);
+    }
 }
