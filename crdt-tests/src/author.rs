@@ -10,7 +10,7 @@ use yrs::types::{Attrs, ToJson};
 use yrs::updates::decoder::Decode;
 use yrs::{
     Any, Array, ArrayPrelim, ClientID, Doc, GetString, Map, MapPrelim, OffsetKind, Options, ReadTxn, StateVector, Text,
-    TextPrelim, Transact, TransactionMut, Update, Xml, XmlElementPrelim, XmlFragment, XmlTextPrelim,
+    TextPrelim, TextRef, Transact, TransactionMut, Update, Xml, XmlElementPrelim, XmlFragment, XmlTextPrelim,
 };
 
 /// What kinds of edits an author makes.
@@ -127,27 +127,32 @@ fn json(any: &Any) -> serde_json::Value {
 
 const WORDS: &[&str] = &["a", "be", "weft ", "héllo", "日本", "😀", "👩‍👩‍👧 ", "line\n", "xyz"];
 
-/// A position in `text` that lies between characters, in UTF-16 units.
-fn boundary(text: &str, rng: &mut impl Rng) -> u32 {
-    let ends: Vec<u32> = std::iter::once(0)
-        .chain(text.chars().scan(0, |at, c| {
-            *at += c.len_utf16() as u32;
-            Some(*at)
-        }))
-        .collect();
-    *ends.choose(rng).expect("zero at least")
+/// Two positions in `text`, in rising order, that don't cut a surrogate pair: what becomes of one that is cut depends on
+/// the order of delivery in Yjs, too.
+fn two_boundaries(text: &TextRef, txn: &TransactionMut<'_>, rng: &mut impl Rng) -> (u32, u32) {
+    let (mut at, mut ends) = (0, vec![0]);
+    for chunk in text.diff(txn, yrs::types::text::YChange::identity) {
+        let lens = match chunk.insert {
+            yrs::Out::Any(Any::String(words)) => words.chars().map(char::len_utf16).collect(),
+            _ => vec![1],
+        };
+        for len in lens {
+            at += len as u32;
+            ends.push(at);
+        }
+    }
+    let (a, b) = (*ends.choose(rng).expect("zero"), *ends.choose(rng).expect("zero"));
+    (a.min(b), a.max(b))
 }
 
 fn edit_text(txn: &mut TransactionMut<'_>, rng: &mut impl Rng) {
     use yrs::WriteTxn;
     let text = txn.get_or_insert_text("text");
-    // Embeds count one unit and don't show up in the string; deleting stays within the string's length.
-    let content = text.get_string(txn);
-    let (a, b) = (boundary(&content, rng), boundary(&content, rng));
-    if a != b && rng.random_ratio(1, 3) {
-        text.remove_range(txn, a.min(b), (a.max(b) - a.min(b)).min(6));
+    let (from, to) = two_boundaries(&text, txn, rng);
+    if from != to && rng.random_ratio(1, 3) {
+        text.remove_range(txn, from, to - from);
     } else {
-        text.insert(txn, a, WORDS.choose(rng).expect("words"));
+        text.insert(txn, from, WORDS.choose(rng).expect("words"));
     }
 }
 
@@ -160,16 +165,15 @@ fn edit_anything(txn: &mut TransactionMut<'_>, rng: &mut impl Rng) {
         0..3 => edit_text(txn, rng),
         3 => {
             let text = txn.get_or_insert_text("text");
-            let len = text.len(txn);
-            if len > 1 {
-                let at = rng.random_range(0..len - 1);
+            let (from, to) = two_boundaries(&text, txn, rng);
+            if from != to {
                 let value = if rng.random() { Any::from(true) } else { Any::Null };
-                text.format(txn, at, rng.random_range(1..=len - at), Attrs::from([(Arc::from(&*key), value)]));
+                text.format(txn, from, to - from, Attrs::from([(Arc::from(&*key), value)]));
             }
         }
         4 => {
             let text = txn.get_or_insert_text("text");
-            let at = rng.random_range(0..=text.len(txn));
+            let (at, _) = two_boundaries(&text, txn, rng);
             text.insert_embed(txn, at, Any::from_json(r#"{"image":"weft.png","size":[1,2.5]}"#).expect("JSON"));
         }
         5 | 6 => {

@@ -82,6 +82,7 @@ fn offer(before: &[&[u8]], bytes: &[u8]) -> &'static str {
         let mut delete = Builder::default();
         everything.into_iter().for_each(|(client, from, to)| delete.delete(client, from, to));
         let delete = delete.finish();
+        replica.content().unwrap();
         let message = Event::Message(PeerId(1), ClientMessage::Update(&delete));
         assert_eq!(replica.handle(&[message], Instant::now()).broken, None, "{bytes:?}");
         update::validate(&replica.state().unwrap()).unwrap();

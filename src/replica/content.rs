@@ -1,30 +1,21 @@
 //! What a document says: its shared types as text and JSON, for people and other programs.
 //!
-//! Updates name their root types but not what kind they are; that is told by what hangs in them.
+//! Updates name their root types but not what kind they are; that is told by what hangs in them. Everything that yrs keeps
+//! in hash maps comes out sorted here, so that equal documents read equally.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use serde_json::Value;
-use yrs::types::ToJson;
-use yrs::{GetString, Transact};
+use yrs::types::text::YChange;
+use yrs::{Any, Array, GetString, Map, Out, ReadTxn, Text, Transact, Xml, XmlFragment, XmlOut, XmlTextRef};
 
+use super::delete_set::DeleteSet;
+use super::gate::gate;
 use super::live::{IntegrateError, Live};
-use crate::wire::update::{Kind, Parent, Walker};
-
-/// A root type by what hangs in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RootKind {
-    /// Nothing that tells: all of it was deleted.
-    Unknown,
-    /// Values in a row.
-    Array,
-    /// XML elements and texts.
-    Xml,
-    /// Characters, formats and embedded objects.
-    Text,
-    /// Values under keys.
-    Map,
-}
+use super::nesting::Nesting;
+pub use super::nesting::RootKind;
+use crate::wire::state_vector::StateVector;
 
 impl RootKind {
     /// As reports call it.
@@ -51,7 +42,13 @@ impl Content {
     pub fn read(live: &mut Live, state: &[u8]) -> Result<Self, IntegrateError> {
         let kinds = root_kinds(state);
         let roots = live.read(|doc| {
-            kinds.into_iter().map(|(name, kind)| (name.to_owned(), (kind, read_root(doc, name, kind)))).collect()
+            kinds
+                .into_iter()
+                .map(|(name, kind)| {
+                    let value = read_root(doc, &name, kind);
+                    (name, (kind, value))
+                })
+                .collect()
         })?;
         Ok(Self { roots })
     }
@@ -72,42 +69,16 @@ impl Content {
     }
 }
 
-/// The kinds of the root types that `state` names.
-pub fn root_kinds(state: &[u8]) -> BTreeMap<&str, RootKind> {
-    let mut kinds = BTreeMap::new();
-    // The state is our own encoding; were it not walkable, yrs could not have made it.
-    let _ = walk(state, |name, kind| {
-        let known = kinds.entry(name).or_insert(RootKind::Unknown);
-        *known = kind.max(*known);
-    });
-    kinds
-}
-
-fn walk<'a>(state: &'a [u8], mut root: impl FnMut(&'a str, RootKind)) -> Result<(), crate::wire::WireError> {
-    let (mut walker, sections) = Walker::new(state)?;
-    for _ in 0..sections {
-        let section = walker.section()?;
-        let mut clock = section.clock;
-        for _ in 0..section.structs {
-            let item = walker.next(section.client, clock)?;
-            clock = item.end();
-            if let Parent::Root(name) = item.parent {
-                root(name, kind_of(item.kind, item.parent_sub.is_some()));
-            }
-        }
+/// The kinds of the root types that `state` names, an update without a gap.
+pub fn root_kinds(state: &[u8]) -> BTreeMap<String, RootKind> {
+    let mut nesting = Nesting::default();
+    // Bytes that don't pass here name nothing that could be read.
+    if let Ok(gated) = gate(state, &StateVector::new(), &DeleteSet::default())
+        && nesting.add_all(&gated).is_err()
+    {
+        return BTreeMap::new();
     }
-    Ok(())
-}
-
-fn kind_of(kind: Kind<'_>, keyed: bool) -> RootKind {
-    match kind {
-        _ if keyed => RootKind::Map,
-        Kind::String(_) | Kind::Embed | Kind::Format => RootKind::Text,
-        // XmlElement, XmlHook, XmlText (WIRE; lib0 type numbers).
-        Kind::Type(3 | 5 | 6) => RootKind::Xml,
-        Kind::Type(_) | Kind::Any | Kind::Binary | Kind::Doc => RootKind::Array,
-        Kind::Gc | Kind::Skip | Kind::Deleted => RootKind::Unknown,
-    }
+    nesting.roots().map(|(name, kind)| (name.to_owned(), kind)).collect()
 }
 
 fn read_root(doc: &yrs::Doc, name: &str, kind: RootKind) -> Value {
@@ -119,19 +90,87 @@ fn read_root(doc: &yrs::Doc, name: &str, kind: RootKind) -> Value {
         }
         RootKind::Xml => {
             let xml = doc.get_or_insert_xml_fragment(name);
-            xml.get_string(&doc.transact()).into()
+            markup_of(xml.children(&doc.transact()), &doc.transact()).into()
         }
         RootKind::Map => {
             let map = doc.get_or_insert_map(name);
-            json(map.to_json(&doc.transact()))
+            map_value(&map, &doc.transact())
         }
         RootKind::Array => {
             let array = doc.get_or_insert_array(name);
-            json(array.to_json(&doc.transact()))
+            array_value(&array, &doc.transact())
         }
     }
 }
 
-fn json(any: yrs::Any) -> Value {
-    serde_json::to_value(any).unwrap_or(Value::Null)
+fn value(out: Out, txn: &impl ReadTxn) -> Value {
+    match out {
+        Out::Any(any) => serde_json::to_value(any).unwrap_or(Value::Null),
+        Out::YText(text) => text.get_string(txn).into(),
+        Out::YArray(array) => array_value(&array, txn),
+        Out::YMap(map) => map_value(&map, txn),
+        Out::YXmlElement(element) => markup_of([XmlOut::Element(element)], txn).into(),
+        Out::YXmlFragment(fragment) => markup_of(fragment.children(txn), txn).into(),
+        Out::YXmlText(text) => markup_of([XmlOut::Text(text)], txn).into(),
+        Out::YDoc(doc) => serde_json::json!({ "guid": &*doc.guid() }),
+        Out::UndefinedRef(_) => Value::Null,
+    }
+}
+
+fn array_value(array: &yrs::ArrayRef, txn: &impl ReadTxn) -> Value {
+    array.iter(txn).map(|out| value(out, txn)).collect()
+}
+
+fn map_value(map: &yrs::MapRef, txn: &impl ReadTxn) -> Value {
+    map.iter(txn).map(|(key, out)| (key.to_owned(), value(out, txn))).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// XML as Yjs's `toString` writes it: nothing is escaped.
+fn markup_of(nodes: impl IntoIterator<Item = XmlOut>, txn: &impl ReadTxn) -> String {
+    let mut markup = String::new();
+    nodes.into_iter().for_each(|node| write_node(&mut markup, node, txn));
+    markup
+}
+
+fn write_node(markup: &mut String, node: XmlOut, txn: &impl ReadTxn) {
+    match node {
+        XmlOut::Element(element) => {
+            let attributes: BTreeMap<_, _> = element.attributes(txn).map(|(k, v)| (k, v.to_string(txn))).collect();
+            write_tag(markup, element.tag(), attributes);
+            element.children(txn).for_each(|child| write_node(markup, child, txn));
+            close_tag(markup, element.tag());
+        }
+        XmlOut::Fragment(fragment) => fragment.children(txn).for_each(|child| write_node(markup, child, txn)),
+        XmlOut::Text(text) => write_text(markup, &text, txn),
+    }
+}
+
+/// A run of text within the tags of its formats.
+fn write_text(markup: &mut String, text: &XmlTextRef, txn: &impl ReadTxn) {
+    for chunk in text.diff(txn, YChange::identity) {
+        let formats: BTreeMap<_, _> = chunk.attributes.into_iter().flat_map(|formats| *formats).collect();
+        for (name, format) in &formats {
+            let attributes = match format {
+                Any::Map(entries) => entries.iter().map(|(k, v)| (&**k, v.to_string())).collect(),
+                _ => BTreeMap::new(),
+            };
+            write_tag(markup, name, attributes);
+        }
+        if let Out::Any(any) = chunk.insert {
+            let _ = write!(markup, "{any}");
+        }
+        formats.keys().rev().for_each(|name| close_tag(markup, name));
+    }
+}
+
+fn write_tag(markup: &mut String, tag: &str, attributes: BTreeMap<&str, String>) {
+    let _ = write!(markup, "<{tag}");
+    for (name, value) in attributes {
+        let _ = write!(markup, " {name}=\"{value}\"");
+    }
+    markup.push('>');
+}
+
+fn close_tag(markup: &mut String, tag: &str) {
+    let _ = write!(markup, "</{tag}>");
 }

@@ -57,6 +57,8 @@ pub struct Trait<'a> {
     pub to: Clock,
     /// Where it hangs.
     pub place: Place<'a>,
+    /// Whether it says that it is the value of a key; with a neighbour it doesn't say.
+    pub keyed: bool,
     /// What it carries, where that matters to the replica.
     pub carries: Carries,
 }
@@ -64,10 +66,12 @@ pub struct Trait<'a> {
 /// What a struct carries, where that matters to the replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carries {
-    /// Plain content.
-    Content,
-    /// A shared type, in which other structs can hang.
-    SharedType,
+    /// Values.
+    Values,
+    /// What a text is made of.
+    Text,
+    /// A shared type, by Yjs's number, in which other structs can hang.
+    SharedType(u8),
     /// A sub-document, which yrs must not collect (DEPENDENCIES A3 b).
     Subdocument,
     /// Nothing any more: it came deleted.
@@ -306,13 +310,14 @@ fn accept<'a>(update: &'a [u8], cursor: &mut Cursor<'a>, item: &Struct<'a>) -> T
         (Parent::Implied, None, None) => Place::Nowhere,
     };
     let carries = match item.kind {
-        Kind::Type(_) => Carries::SharedType,
+        Kind::Type(number) => Carries::SharedType(number),
         Kind::Doc => Carries::Subdocument,
-        Kind::Gc | Kind::Deleted => Carries::Deleted,
-        Kind::Skip | Kind::Binary | Kind::String(_) | Kind::Embed | Kind::Format | Kind::Any => Carries::Content,
+        Kind::Gc | Kind::Skip | Kind::Deleted => Carries::Deleted,
+        Kind::Binary | Kind::Any => Carries::Values,
+        Kind::String(_) | Kind::Embed | Kind::Format => Carries::Text,
     };
     let from = std::mem::replace(&mut cursor.ready, item.end());
-    Trait { from, to: item.end(), place, carries }
+    Trait { from, to: item.end(), place, keyed: item.parent_sub.is_some(), carries }
 }
 
 fn is_there(cursors: &[Cursor<'_>], known: &StateVector, id: Id) -> bool {

@@ -513,7 +513,7 @@ impl Content {
             content.take_logged(bytes, &mut turn).map_err(|refusal| match refusal {
                 Refusal::TooDeep => LoadError::TooDeep(at),
                 Refusal::Malformed | Refusal::NoRoom => {
-                    malformed(crate::wire::WireError::Malformed("a struct hangs in what is no shared type"))
+                    malformed(crate::wire::WireError::Malformed("a struct hangs where it cannot"))
                 }
             })?;
             content.take_unparked(&mut turn);
@@ -577,16 +577,10 @@ impl Content {
             return Ok(false);
         }
         // Places first: they are the only thing that can refuse what is ready.
-        let placed = gated.traits.iter().try_for_each(|(client, item)| self.nesting.add(*client, item));
-        if let Err(misplaced) = placed {
-            for run in &gated.runs {
-                self.nesting.forget(run.client, run.from);
-            }
-            return Err(match misplaced {
-                Misplaced::TooDeep => Refusal::TooDeep,
-                Misplaced::NotInAType => Refusal::Malformed,
-            });
-        }
+        self.nesting.add_all(&gated).map_err(|misplaced| match misplaced {
+            Misplaced::TooDeep => Refusal::TooDeep,
+            Misplaced::Unfitting => Refusal::Malformed,
+        })?;
         let mut anything = !gated.is_empty();
         let mut refusal = None;
         if let Some(parked) = gated.parked.take() {

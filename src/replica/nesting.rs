@@ -1,57 +1,114 @@
-//! What hangs in what. yrs recurses along the depth of shared types when it deletes and frees, so a chain of some ten
-//! thousand would end the process (DEPENDENCIES A3), and it gives up in the middle of an update in which something hangs
-//! in what is no shared type. Both are refused here, before yrs sees them.
+//! What hangs in what. Refused here, before yrs sees it, is what would harm it there: types nested so deeply that yrs,
+//! which recurses along them when it deletes and frees, would overflow its stack (DEPENDENCIES A3); what hangs in no
+//! shared type, at which it gives up in the middle of an update; and text in a nested type that is none, over which its
+//! array iterator never ends.
 //!
 //! An item's bytes name its parent only when it has no neighbour; else it hangs where its neighbour hangs. So the parent
 //! of every tick is kept, as runs: text typed into one type by one client is one run, however long.
 
 use std::collections::BTreeMap;
 
-use super::gate::{Carries, Place, Trait};
+use super::gate::{Carries, Gated, Place, Trait};
 use crate::ids::{ClientId, Clock};
 use crate::limits::TYPE_DEPTH_MAX;
 use crate::wire::update::Id;
 
-/// Index into [`Nesting::depths`]; 0 stands for every root type.
+/// Index into [`Nesting::types`]; 0 stands for nowhere.
 type TypeNo = u32;
 
 /// Marks runs that came deleted: what they were is unknown, so they may have been a type.
 const CAME_DELETED: TypeNo = 1 << 31;
 
-/// Where each tick hangs, and how deep that is.
+/// What is known of the document's shared types, and where each tick hangs.
 #[derive(Debug)]
 pub struct Nesting {
-    depths: Vec<u32>,
-    types: BTreeMap<Id, TypeNo>,
+    types: Vec<SharedType>,
+    roots: BTreeMap<Box<str>, TypeNo>,
+    nested: BTreeMap<Id, TypeNo>,
     /// Per client: first tick of each run, and where the run hangs, perhaps with [`CAME_DELETED`].
     runs: BTreeMap<ClientId, Vec<(Clock, TypeNo)>>,
 }
 
-/// Why a struct cannot be where it wants to be.
+#[derive(Debug)]
+struct SharedType {
+    depth: u32,
+    /// Roots do not say what they are, so they may hold anything.
+    takes_text: bool,
+    kind: RootKind,
+    /// Its key in [`Nesting::roots`] or [`Nesting::nested`].
+    key: Key,
+}
+
+#[derive(Debug)]
+enum Key {
+    Nowhere,
+    Root(Box<str>),
+    Nested(Id),
+}
+
+/// A root type by what hangs in it. Where several kinds do, the later one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RootKind {
+    /// Nothing that tells: all of it came deleted.
+    Unknown,
+    /// Values in a row.
+    Array,
+    /// XML elements and texts.
+    Xml,
+    /// Characters, formats and embedded objects.
+    Text,
+    /// Values under keys.
+    Map,
+}
+
+/// Why a struct cannot be where it wants to be. No client makes such structs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misplaced {
     /// A type would hang deeper than [`TYPE_DEPTH_MAX`].
     TooDeep,
-    /// It hangs in what is no shared type. No client makes such a struct.
-    NotInAType,
+    /// It hangs in what is no shared type, or in one that cannot hold it.
+    Unfitting,
 }
 
 impl Default for Nesting {
     fn default() -> Self {
-        Self { depths: vec![0], types: BTreeMap::new(), runs: BTreeMap::new() }
+        let nowhere = SharedType { depth: 0, takes_text: true, kind: RootKind::Unknown, key: Key::Nowhere };
+        Self { types: vec![nowhere], roots: BTreeMap::new(), nested: BTreeMap::new(), runs: BTreeMap::new() }
     }
 }
 
 impl Nesting {
-    /// Notes a struct that is being accepted. Structs of one client come in the order of their clocks.
-    pub fn add(&mut self, client: ClientId, item: &Trait<'_>) -> Result<(), Misplaced> {
+    /// Notes all that is new in an update; nothing when some of it is misplaced.
+    pub fn add_all(&mut self, gated: &Gated<'_>) -> Result<(), Misplaced> {
+        let types = self.types.len();
+        let added = gated.traits.iter().try_for_each(|(client, item)| self.add(*client, item));
+        if added.is_err() {
+            for gone in self.types.drain(types..) {
+                match gone.key {
+                    Key::Nowhere => {}
+                    Key::Root(name) => drop(self.roots.remove(&name)),
+                    Key::Nested(id) => drop(self.nested.remove(&id)),
+                }
+            }
+            for run in &gated.runs {
+                if let Some(runs) = self.runs.get_mut(&run.client) {
+                    runs.truncate(runs.partition_point(|(from, _)| *from < run.from));
+                }
+            }
+        }
+        added
+    }
+
+    /// Notes one struct. Structs of one client come in the order of their clocks.
+    fn add(&mut self, client: ClientId, item: &Trait<'_>) -> Result<(), Misplaced> {
         let parent = match item.place {
-            Place::Root(_) | Place::Nowhere => 0,
-            Place::In(id) => match self.types.get(&id) {
+            Place::Nowhere => 0,
+            Place::Root(name) => self.root(name),
+            Place::In(id) => match self.nested.get(&id) {
                 Some(number) => *number,
                 // yrs drops what hangs in something deleted.
                 None if self.run_of(id) & CAME_DELETED != 0 => 0,
-                None => return Err(Misplaced::NotInAType),
+                None => return Err(Misplaced::Unfitting),
             },
             Place::Beside(id) => self.run_of(id) & !CAME_DELETED,
         };
@@ -60,27 +117,39 @@ impl Nesting {
         if runs.last().is_none_or(|(_, last)| *last != run) {
             runs.push((item.from, run));
         }
-        if item.carries == Carries::SharedType {
-            let depth = self.depths[parent as usize] + 1;
+        let parent = &mut self.types[parent as usize];
+        parent.kind = parent.kind.max(kind_of(item));
+        if item.carries == Carries::Text && !parent.takes_text {
+            return Err(Misplaced::Unfitting);
+        }
+        if let Carries::SharedType(number) = item.carries {
+            let depth = parent.depth + 1;
             if depth > TYPE_DEPTH_MAX {
                 return Err(Misplaced::TooDeep);
             }
-            self.types.insert(Id { client, clock: item.from }, self.depths.len() as TypeNo);
-            self.depths.push(depth);
+            let id = Id { client, clock: item.from };
+            self.nested.insert(id, self.types.len() as TypeNo);
+            // Y.Text and Y.XmlText (lib0 type numbers).
+            let takes_text = matches!(number, 2 | 6);
+            self.types.push(SharedType { depth, takes_text, kind: RootKind::Unknown, key: Key::Nested(id) });
         }
         Ok(())
     }
 
-    /// Takes back what was noted of `client` from tick `from` on, because the update was refused.
-    pub fn forget(&mut self, client: ClientId, from: Clock) {
-        if let Some(runs) = self.runs.get_mut(&client) {
-            runs.retain(|(start, _)| *start < from);
+    fn root(&mut self, name: &str) -> TypeNo {
+        if let Some(number) = self.roots.get(name) {
+            return *number;
         }
-        let (first, last) = (Id { client, clock: from }, Id { client, clock: Clock::MAX });
-        let types: Vec<Id> = self.types.range(first..=last).map(|(id, _)| *id).collect();
-        for number in types.iter().filter_map(|id| self.types.remove(id)) {
-            self.depths.truncate(number as usize);
-        }
+        let number = self.types.len() as TypeNo;
+        self.roots.insert(name.into(), number);
+        let key = Key::Root(name.into());
+        self.types.push(SharedType { depth: 0, takes_text: true, kind: RootKind::Unknown, key });
+        number
+    }
+
+    /// The root types and what they seem to be.
+    pub fn roots(&self) -> impl Iterator<Item = (&str, RootKind)> {
+        self.roots.iter().map(|(name, number)| (&**name, self.types[*number as usize].kind))
     }
 
     fn run_of(&self, id: Id) -> TypeNo {
@@ -90,28 +159,43 @@ impl Nesting {
     }
 }
 
+fn kind_of(item: &Trait<'_>) -> RootKind {
+    match item.carries {
+        Carries::Deleted => RootKind::Unknown,
+        _ if item.keyed => RootKind::Map,
+        Carries::Text => RootKind::Text,
+        // Y.XmlElement, Y.XmlHook and Y.XmlText (lib0 type numbers).
+        Carries::SharedType(3 | 5 | 6) => RootKind::Xml,
+        Carries::SharedType(_) | Carries::Values | Carries::Subdocument => RootKind::Array,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const C: ClientId = ClientId(1);
+    const ARRAY: Carries = Carries::SharedType(0);
 
     fn item(at: Clock, place: Place<'static>, carries: Carries) -> Trait<'static> {
-        Trait { from: at, to: at + 1, place, carries }
+        Trait { from: at, to: at + 1, place, keyed: false, carries }
+    }
+
+    fn id(clock: Clock) -> Id {
+        Id { client: C, clock }
     }
 
     #[test]
     fn depth_is_counted_through_neighbours_too() {
         let mut nesting = Nesting::default();
-        nesting.add(C, &item(0, Place::Root("r"), Carries::SharedType)).unwrap();
+        nesting.add(C, &item(0, Place::Root("r"), ARRAY)).unwrap();
         let mut inner = 0;
         let mut clock = 1;
         let mut depth = 1;
         loop {
             // A plain item in the type, then a type that names only this item as its neighbour.
-            nesting.add(C, &item(clock, Place::In(Id { client: C, clock: inner }), Carries::Content)).unwrap();
-            let beside = Place::Beside(Id { client: C, clock });
-            if nesting.add(C, &item(clock + 1, beside, Carries::SharedType)).is_err() {
+            nesting.add(C, &item(clock, Place::In(id(inner)), Carries::Values)).unwrap();
+            if nesting.add(C, &item(clock + 1, Place::Beside(id(clock)), ARRAY)).is_err() {
                 break;
             }
             depth += 1;
@@ -124,22 +208,50 @@ mod tests {
     #[test]
     fn what_hangs_in_no_type_is_refused_unless_it_came_deleted() {
         let mut nesting = Nesting::default();
-        let id = |clock| Id { client: C, clock };
-        nesting.add(C, &item(0, Place::Root("r"), Carries::Content)).unwrap();
-        assert_eq!(nesting.add(C, &item(1, Place::In(id(0)), Carries::Content)), Err(Misplaced::NotInAType));
-        nesting.add(C, &item(1, Place::Root("r"), Carries::SharedType)).unwrap();
+        nesting.add(C, &item(0, Place::Root("r"), Carries::Values)).unwrap();
+        assert_eq!(nesting.add(C, &item(1, Place::In(id(0)), Carries::Values)), Err(Misplaced::Unfitting));
+        nesting.add(C, &item(1, Place::Root("r"), ARRAY)).unwrap();
         nesting.add(C, &item(2, Place::In(id(1)), Carries::Deleted)).unwrap();
-        nesting.add(C, &item(3, Place::In(id(2)), Carries::Content)).unwrap();
-        nesting.add(C, &item(4, Place::Beside(id(2)), Carries::SharedType)).unwrap();
-        assert_eq!(nesting.depths, [0, 1, 2], "a deleted neighbour still tells where its neighbours hang");
+        nesting.add(C, &item(3, Place::In(id(2)), Carries::Values)).unwrap();
+        nesting.add(C, &item(4, Place::Beside(id(2)), ARRAY)).unwrap();
+        assert_eq!(nesting.types.last().unwrap().depth, 2, "a deleted neighbour still tells where its neighbours hang");
+    }
+
+    #[test]
+    fn text_fits_into_roots_and_texts_only() {
+        let mut nesting = Nesting::default();
+        nesting.add(C, &item(0, Place::Root("r"), Carries::Text)).unwrap();
+        nesting.add(C, &item(1, Place::Beside(id(0)), Carries::SharedType(2))).unwrap();
+        nesting.add(C, &item(2, Place::In(id(1)), Carries::Text)).unwrap();
+        nesting.add(C, &item(3, Place::Beside(id(1)), ARRAY)).unwrap();
+        nesting.add(C, &item(4, Place::In(id(3)), Carries::Values)).unwrap();
+        assert_eq!(nesting.add(C, &item(5, Place::In(id(3)), Carries::Text)), Err(Misplaced::Unfitting));
+        assert_eq!(nesting.add(C, &item(5, Place::Beside(id(4)), Carries::Text)), Err(Misplaced::Unfitting));
+    }
+
+    #[test]
+    fn what_was_refused_leaves_nothing_behind() {
+        let mut nesting = Nesting::default();
+        nesting.add(C, &item(0, Place::Root("r"), ARRAY)).unwrap();
+        let traits = [
+            item(1, Place::In(id(0)), ARRAY),
+            item(2, Place::Root("other"), ARRAY),
+            item(3, Place::In(id(2)), Carries::Values),
+            item(4, Place::In(id(3)), Carries::Values),
+        ];
+        let run = super::super::gate::Run { client: C, from: 1, to: 5, structs: 4, head: (&[]).into(), rest: &[] };
+        let gated = Gated { traits: traits.map(|item| (C, item)).into(), runs: vec![run], ..Gated::default() };
+        assert_eq!(nesting.add_all(&gated), Err(Misplaced::Unfitting));
+        assert_eq!(nesting.roots().collect::<Vec<_>>(), [("r", RootKind::Array)]);
+        assert_eq!((nesting.types.len(), nesting.nested.len(), nesting.runs[&C].len()), (3, 1, 1));
     }
 
     #[test]
     fn siblings_do_not_add_up() {
         let mut nesting = Nesting::default();
-        nesting.add(C, &item(0, Place::Root("r"), Carries::SharedType)).unwrap();
+        nesting.add(C, &item(0, Place::Root("r"), ARRAY)).unwrap();
         for clock in 1..5_000 {
-            nesting.add(C, &item(clock, Place::In(Id { client: C, clock: 0 }), Carries::SharedType)).unwrap();
+            nesting.add(C, &item(clock, Place::In(id(0)), ARRAY)).unwrap();
         }
         assert_eq!(nesting.runs[&C].len(), 2, "one run in the root, one in the type");
     }
