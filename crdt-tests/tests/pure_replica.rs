@@ -1,0 +1,276 @@
+//! Simulations of one document: editors, a network that loses, repeats and reorders, and a server that restarts.
+//!
+//! The checkers know nothing of how the replica works: they compare with a yrs document that was told everything in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
+use crdt_tests::author::{Author, Habit, apply, blank, view};
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use weft::ids::{PeerId, Seq};
+use weft::replica::{Effects, Event, Replica, Weight};
+use weft::wire::lib0::write_var_uint;
+use weft::wire::message::{ClientMessage, ServerMessage};
+use weft::wire::update::{self, Walker};
+use yrs::updates::decoder::Decode;
+use yrs::updates::encoder::Encode;
+use yrs::{Doc, ReadTxn, StateVector, Transact};
+
+/// `WEFT_SEED` repeats a run; else each test has its own fixed seeds.
+fn seeds(count: u64) -> impl Iterator<Item = u64> {
+    let one = std::env::var("WEFT_SEED").ok().map(|seed| seed.parse().expect("WEFT_SEED is a number"));
+    (0..count).map(move |n| one.unwrap_or(n)).take(if one.is_some() { 1 } else { count as usize })
+}
+
+/// Prints the seed when the test fails.
+struct Seed(u64, Habit);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with WEFT_SEED={} {:?}", self.0, self.1);
+        }
+    }
+}
+
+/// The server: a replica, its log as the journal would hold it, and nothing else.
+struct Server {
+    replica: Replica,
+    log: Vec<Bytes>,
+    now: Instant,
+}
+
+impl Server {
+    fn new() -> Self {
+        Self { replica: Replica::new(), log: Vec::new(), now: Instant::now() }
+    }
+
+    fn turn(&mut self, events: &[Event<'_>]) -> Effects {
+        let before = self.replica.census();
+        let effects = self.replica.handle(events, self.now);
+        assert_eq!(effects.broken, None);
+        for (seq, update) in &effects.append {
+            assert_eq!(seq.0, self.log.len() as u64 + 1, "positions are dense");
+            update::validate(update).expect("what is logged is valid");
+            assert_ne!(&update[..], update::EMPTY, "no record says nothing");
+            self.log.push(update.clone());
+        }
+        if let Some((update, _)) = &effects.broadcast {
+            assert_eq!(
+                Some(update),
+                effects.append.first().map(|(_, update)| update),
+                "what is sent is what is logged"
+            );
+        }
+        let after = self.replica.census();
+        if effects.append.is_empty() {
+            assert_eq!((before.clocks, before.deleted_ticks), (after.clocks, after.deleted_ticks));
+        }
+        effects
+    }
+
+    /// Forgets everything and loads the log.
+    fn restart(&mut self) {
+        let (before, state) = (self.replica.census(), self.replica.content().unwrap());
+        let log = self.log.iter().map(|update| &update[..]);
+        self.replica = Replica::load(log, Seq(self.log.len() as u64)).unwrap();
+        let after = self.replica.census();
+        assert_eq!(before.clocks, after.clocks);
+        assert_eq!(before.deleted_ticks, after.deleted_ticks);
+        assert_eq!(before.parked_bytes, after.parked_bytes, "what waits survives a restart");
+        assert_eq!(state, self.replica.content().unwrap());
+    }
+
+    /// Compares with `reference`, which was told everything in order.
+    fn check_equals(&mut self, reference: &Doc) {
+        let (_, clocks) = self.replica.clocks();
+        let clocks = StateVector::decode_v1(&clocks).unwrap();
+        assert_eq!(clocks, reference.transact().state_vector());
+        assert_eq!(self.replica.census().parked_updates, 0);
+        let doc = blank(1, false);
+        apply(&doc, &self.replica.state().unwrap());
+        assert_eq!(doc.transact().state_vector(), clocks);
+        assert!(!doc.transact().has_missing_updates());
+        assert_eq!(view(&doc), view(reference));
+        let deletes = |doc: &Doc| doc.transact().snapshot().delete_set;
+        assert_eq!(deletes(&doc), deletes(reference));
+    }
+}
+
+/// Authors edit and now and then hear each other; each edit is told to the reference at once.
+fn write_history(rng: &mut ChaCha8Rng, habit: Habit, edits: usize) -> (Vec<Vec<u8>>, Vec<Author>, Doc) {
+    let gc = rng.random();
+    let mut authors: Vec<_> =
+        [3, 900, u64::from(u32::MAX), 1 << 40].map(|client| Author::new(client, habit, gc)).into();
+    let reference = blank(2, false);
+    let mut updates = Vec::new();
+    for _ in 0..edits {
+        let who = rng.random_range(0..authors.len());
+        let update = authors[who].edit(rng);
+        apply(&reference, &update);
+        updates.push(update);
+        if rng.random_ratio(1, 3) {
+            let other = rng.random_range(0..authors.len());
+            let diff = authors[who].diff(&authors[other].state_vector());
+            authors[other].hear(&diff);
+        }
+    }
+    (updates, authors, reference)
+}
+
+/// Two updates of one client as Yjs merges them when what lies between is missing: with a Skip in the gap.
+fn with_skip(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
+    let only_section = |update| {
+        let (mut walker, sections) = Walker::new(update).ok()?;
+        let section = (sections == 1).then(|| walker.section().ok())??;
+        let from = walker.position();
+        let mut clock = section.clock;
+        for _ in 0..section.structs {
+            clock = walker.next(section.client, clock).ok()?.end();
+        }
+        Some((section, &update[from..walker.position()], clock))
+    };
+    let (one, one_bytes, one_end) = only_section(first)?;
+    let (two, two_bytes, _) = only_section(second)?;
+    if one.client != two.client || one_end >= two.clock {
+        return None;
+    }
+    let mut out = vec![1];
+    write_var_uint(&mut out, one.structs + 1 + two.structs);
+    write_var_uint(&mut out, one.client.0);
+    write_var_uint(&mut out, u64::from(one.clock));
+    out.extend_from_slice(one_bytes);
+    out.push(10);
+    write_var_uint(&mut out, u64::from(two.clock - one_end));
+    out.extend_from_slice(two_bytes);
+    out.push(0);
+    Some(out)
+}
+
+/// What a bad network makes of `updates`: each of them at least once, in any order, mixed with diffs and merges.
+fn deliveries(rng: &mut ChaCha8Rng, updates: &[Vec<u8>], authors: &[Author]) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = updates.to_vec();
+    for _ in 0..updates.len() / 2 {
+        all.push(match rng.random_range(0..4) {
+            0 => updates.choose(rng).unwrap().clone(),
+            1 => {
+                let known = updates.choose(rng).unwrap();
+                let known = StateVector::decode_v1(&yrs::encode_state_vector_from_update_v1(known).unwrap()).unwrap();
+                authors.choose(rng).unwrap().diff(&known)
+            }
+            2 => {
+                let from = rng.random_range(0..updates.len());
+                let some = &updates[from..(from + rng.random_range(2..6)).min(updates.len())];
+                yrs::merge_updates_v1(some.iter().map(Vec::as_slice)).unwrap()
+            }
+            _ => {
+                let pair = with_skip(updates.choose(rng).unwrap(), updates.choose(rng).unwrap());
+                pair.unwrap_or_else(|| updates.choose(rng).unwrap().clone())
+            }
+        });
+    }
+    // Mostly near their place, sometimes anywhere.
+    if rng.random_ratio(1, 3) {
+        all.shuffle(rng);
+    } else {
+        for at in 0..all.len() {
+            let to = (at + rng.random_range(0..12)).min(all.len() - 1);
+            all.swap(at, to);
+        }
+    }
+    all
+}
+
+#[test]
+fn p2_any_order_of_delivery_ends_in_the_same_document() {
+    for seed in seeds(40) {
+        for habit in [Habit::Typist, Habit::Everything, Habit::Subdocuments] {
+            let _seed = Seed(seed, habit);
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let (updates, authors, reference) = write_history(&mut rng, habit, 60);
+            let all = deliveries(&mut rng, &updates, &authors);
+            all.iter().for_each(|update| update::validate(update).unwrap());
+
+            let mut server = Server::new();
+            // It listens and says nothing: what it is sent must do.
+            let mut listener = Listener::join(&mut server, PeerId(100));
+            let mut rest = &all[..];
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rng.random_range(1..=rest.len().min(8)));
+                rest = later;
+                let mut events: Vec<Event<'_>> = Vec::new();
+                for (n, update) in now.iter().enumerate() {
+                    let sender = PeerId(rng.random_range(0..3));
+                    if !server.replica.audience().any(|peer| peer == sender) || n == 0 {
+                        events.push(Event::Joined(sender));
+                    }
+                    events.push(Event::Message(sender, ClientMessage::Update(update)));
+                }
+                let effects = server.turn(&events);
+                assert!(effects.close.is_empty(), "honest updates are not refused");
+                listener.hear(&server, &effects);
+                if rng.random_ratio(1, 10) {
+                    server.restart();
+                    listener.rejoin(&mut server);
+                }
+            }
+            server.check_equals(&reference);
+            listener.check_equals(&reference);
+            // All of it once more is no news.
+            let again: Vec<_> =
+                all.iter().map(|update| Event::Message(PeerId(100), ClientMessage::Update(update))).collect();
+            let effects = server.turn(&again);
+            assert!(effects.append.is_empty() && effects.broadcast.is_none() && effects.close.is_empty());
+            server.restart();
+            server.check_equals(&reference);
+        }
+    }
+}
+
+/// A peer that applies what it is sent, in order.
+struct Listener {
+    id: PeerId,
+    doc: Doc,
+}
+
+impl Listener {
+    fn join(server: &mut Server, id: PeerId) -> Self {
+        let mut listener = Self { id, doc: blank(50, false) };
+        listener.rejoin(server);
+        listener
+    }
+
+    fn rejoin(&mut self, server: &mut Server) {
+        let question = self.doc.transact().state_vector().encode_v1();
+        let ask = Event::Message(self.id, ClientMessage::SyncStep1(&question));
+        let effects = server.turn(&[Event::Joined(self.id), ask]);
+        self.hear(server, &effects);
+        assert_eq!(server.replica.audience().count(), 0, "its answer holds all of this turn");
+    }
+
+    /// Takes the effects of a turn as the hub hands them out.
+    fn hear(&mut self, server: &Server, effects: &Effects) {
+        for (to, message, _) in &effects.send {
+            if *to == self.id
+                && let ServerMessage::SyncStep2(update) | ServerMessage::Update(update) = message
+            {
+                apply(&self.doc, update);
+            }
+        }
+        if let Some((update, except)) = &effects.broadcast
+            && *except != Some(self.id)
+            && server.replica.audience().any(|peer| peer == self.id)
+        {
+            apply(&self.doc, update);
+        }
+        assert!(!self.doc.transact().has_missing_updates(), "what is sent never has a gap");
+    }
+
+    fn check_equals(&self, reference: &Doc) {
+        assert_eq!(self.doc.transact().state_vector(), reference.transact().state_vector());
+        assert_eq!(view(&self.doc), view(reference));
+    }
+}
