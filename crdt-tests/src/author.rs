@@ -69,12 +69,19 @@ impl Author {
     }
 }
 
-/// An empty document that counts as JavaScript does.
+/// An empty document that counts as JavaScript does. It doesn't tidy formats when it hears of others' edits: that deletes,
+/// and nobody would be told until the next diff.
 pub fn blank(client: u64, gc: bool) -> Doc {
     let mut options = Options::with_client_id(ClientID::new(client));
     options.offset_kind = OffsetKind::Utf16;
     options.skip_gc = !gc;
+    options.cleanup_formatting = false;
     Doc::with_options(options)
+}
+
+/// An empty document that only listens, and forgets nothing.
+pub fn listener() -> Doc {
+    blank(1, false)
 }
 
 /// Applies one v1 update.

@@ -2,16 +2,15 @@
 //!
 //! The checkers know nothing of how the replica works: they compare with a yrs document that was told everything in order.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
-use crdt_tests::author::{Author, Habit, apply, blank, view};
+use crdt_tests::author::{Author, Habit, apply, listener, view};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft::ids::{PeerId, Seq};
-use weft::replica::{Effects, Event, Replica, Weight};
+use weft::replica::{Effects, Event, Replica};
 use weft::wire::lib0::write_var_uint;
 use weft::wire::message::{ClientMessage, ServerMessage};
 use weft::wire::update::{self, Walker};
@@ -90,7 +89,7 @@ impl Server {
         let clocks = StateVector::decode_v1(&clocks).unwrap();
         assert_eq!(clocks, reference.transact().state_vector());
         assert_eq!(self.replica.census().parked_updates, 0);
-        let doc = blank(1, false);
+        let doc = listener();
         apply(&doc, &self.replica.state().unwrap());
         assert_eq!(doc.transact().state_vector(), clocks);
         assert!(!doc.transact().has_missing_updates());
@@ -105,7 +104,7 @@ fn write_history(rng: &mut ChaCha8Rng, habit: Habit, edits: usize) -> (Vec<Vec<u
     let gc = rng.random();
     let mut authors: Vec<_> =
         [3, 900, u64::from(u32::MAX), 1 << 40].map(|client| Author::new(client, habit, gc)).into();
-    let reference = blank(2, false);
+    let reference = listener();
     let mut updates = Vec::new();
     for _ in 0..edits {
         let who = rng.random_range(0..authors.len());
@@ -196,7 +195,7 @@ fn p2_any_order_of_delivery_ends_in_the_same_document() {
 
             let mut server = Server::new();
             // It listens and says nothing: what it is sent must do.
-            let mut listener = Listener::join(&mut server, PeerId(100));
+            let mut ears = Listener::join(&mut server, PeerId(100));
             let mut rest = &all[..];
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(rng.random_range(1..=rest.len().min(8)));
@@ -211,14 +210,14 @@ fn p2_any_order_of_delivery_ends_in_the_same_document() {
                 }
                 let effects = server.turn(&events);
                 assert!(effects.close.is_empty(), "honest updates are not refused");
-                listener.hear(&server, &effects);
+                ears.hear(&server, &effects);
                 if rng.random_ratio(1, 10) {
                     server.restart();
-                    listener.rejoin(&mut server);
+                    ears.rejoin(&mut server);
                 }
             }
             server.check_equals(&reference);
-            listener.check_equals(&reference);
+            ears.check_equals(&reference);
             // All of it once more is no news.
             let again: Vec<_> =
                 all.iter().map(|update| Event::Message(PeerId(100), ClientMessage::Update(update))).collect();
@@ -238,7 +237,7 @@ struct Listener {
 
 impl Listener {
     fn join(server: &mut Server, id: PeerId) -> Self {
-        let mut listener = Self { id, doc: blank(50, false) };
+        let mut listener = Self { id, doc: listener() };
         listener.rejoin(server);
         listener
     }
