@@ -18,6 +18,7 @@ use crate::ids::DocName;
 use crate::limits::{GARBAGE_MESSAGES_MAX, MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, PINGS_PER_SECOND_MAX};
 use crate::wire::close::CloseReason;
 use crate::wire::frame::{self, client};
+use crate::wire::lib0;
 use crate::wire::message::ClientMessage;
 
 /// Long enough for a loaded machine, short enough to fail a test.
@@ -89,7 +90,7 @@ impl DocumentPeer for NotesPeer {
         self.0.inbox.acquire().await.unwrap().forget();
         let note = match message {
             ClientMessage::QueryAwareness => b"query".to_vec(),
-            ClientMessage::AckRequest(bytes) => bytes.to_vec(),
+            ClientMessage::AckRequest(bytes) | ClientMessage::Awareness(bytes) => bytes.to_vec(),
             other => panic!("the tests send no {other:?}"),
         };
         self.0.taken.lock().unwrap().push(note);
@@ -191,7 +192,17 @@ impl Client {
     }
 }
 
-/// A message that the notes take down as `tag`.
+/// An awareness message, and what the notes take down of it: the presence of one client, in about `len` bytes.
+fn presence(clock: u8, len: usize) -> (Vec<u8>, Vec<u8>) {
+    let state = format!("{{\"name\":\"{}\"}}", "x".repeat(len));
+    let mut entries = vec![1, 7, clock];
+    lib0::write_var_bytes(&mut entries, state.as_bytes());
+    let mut message = vec![1];
+    lib0::write_var_bytes(&mut message, &entries);
+    (client::binary(&message), entries)
+}
+
+/// A message of at most 16 bytes that the notes take down as `tag`.
 fn note(tag: &[u8]) -> Vec<u8> {
     let mut message = vec![102, tag.len() as u8];
     message.extend_from_slice(tag);
@@ -298,14 +309,13 @@ async fn messages_arrive_in_order_however_they_are_cut() {
     let notes = Notes::new(1_000);
     let server = start(&notes);
     let mut client = Client::connect(&server, "/a").await;
-    let tags: Vec<Vec<u8>> = (0..100u8).map(|i| vec![i; usize::from(i % 100) + 1]).collect();
-    let stream: Vec<u8> = tags.iter().flat_map(|tag| note(tag)).collect();
-    for piece in stream.chunks(97) {
+    let (frames, notes_of): (Vec<_>, Vec<_>) = (0..100).map(|i| presence(i, usize::from(i) * 9)).unzip();
+    for piece in frames.concat().chunks(97) {
         client.send(piece).await;
         tokio::task::yield_now().await;
     }
     until("all have come", || notes.taken().len() == 100).await;
-    assert_eq!(notes.taken(), tags);
+    assert_eq!(notes.taken(), notes_of);
 }
 
 #[tokio::test]
