@@ -15,5 +15,6 @@ pub mod recording;
 pub mod seed;
 pub mod server;
 pub mod socket;
+pub mod sweep;
 pub mod trace;
 pub mod wait;

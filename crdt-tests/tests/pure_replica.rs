@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use crdt_tests::author::{Author, Habit, apply, listener, view};
+use crdt_tests::sweep::sweep;
+use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft::ids::{PeerId, Seq};
 use weft::replica::{Effects, Event, Replica};
@@ -17,23 +18,6 @@ use weft::wire::update::{self, Walker};
 use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
 use yrs::{Doc, ReadTxn, StateVector, Transact};
-
-/// `WEFT_SEED` repeats a run; else each test has its own fixed seeds.
-fn seeds(count: u64) -> impl Iterator<Item = u64> {
-    let one = std::env::var("WEFT_SEED").ok().map(|seed| seed.parse().expect("WEFT_SEED is a number"));
-    (0..count).map(move |n| one.unwrap_or(n)).take(if one.is_some() { 1 } else { count as usize })
-}
-
-/// Prints the seed when the test fails.
-struct Seed(u64, Habit);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("failed with WEFT_SEED={} {:?}", self.0, self.1);
-        }
-    }
-}
 
 /// The server: a replica, its log as the journal would hold it, and nothing else.
 struct Server {
@@ -185,12 +169,10 @@ fn deliveries(rng: &mut ChaCha8Rng, updates: &[Vec<u8>], authors: &[Author]) -> 
 
 #[test]
 fn p2_any_order_of_delivery_ends_in_the_same_document() {
-    for seed in seeds(40) {
+    sweep(40, |_, rng| {
         for habit in [Habit::Typist, Habit::Everything, Habit::Subdocuments] {
-            let _seed = Seed(seed, habit);
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let (updates, authors, reference) = write_history(&mut rng, habit, 60);
-            let all = deliveries(&mut rng, &updates, &authors);
+            let (updates, authors, reference) = write_history(rng, habit, 60);
+            let all = deliveries(rng, &updates, &authors);
             all.iter().for_each(|update| update::validate(update).unwrap());
 
             let mut server = Server::new();
@@ -226,7 +208,7 @@ fn p2_any_order_of_delivery_ends_in_the_same_document() {
             server.restart();
             server.check_equals(&reference);
         }
-    }
+    });
 }
 
 /// A peer that applies what it is sent, in order.

@@ -1,9 +1,11 @@
 //! The wire's own codecs and validator against yrs: honest bytes pass and mean the same, hostile bytes harm nobody.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crdt_tests::author::{Author, Habit};
+use crdt_tests::sweep::sweep;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,12 +16,6 @@ use weft::replica::{Event, Replica};
 use weft::wire::message::ClientMessage;
 use weft::wire::state_vector::StateVector;
 use weft::wire::update::{self, Builder};
-
-/// `WEFT_SEED` repeats a run; else each test has its own fixed seeds.
-fn seeds(count: u64) -> impl Iterator<Item = u64> {
-    let one = std::env::var("WEFT_SEED").ok().map(|seed| seed.parse().expect("WEFT_SEED is a number"));
-    (0..count).map(move |n| one.unwrap_or(n)).take(if one.is_some() { 1 } else { count as usize })
-}
 
 /// Two authors that sometimes hear each other; returns their updates, in an order in which each can be integrated.
 fn session(seed: u64, habit: Habit, gc: bool, edits: usize) -> (Vec<Vec<u8>>, [Author; 2]) {
@@ -39,7 +35,7 @@ fn session(seed: u64, habit: Habit, gc: bool, edits: usize) -> (Vec<Vec<u8>>, [A
 
 #[test]
 fn every_honest_update_is_valid() {
-    for seed in seeds(30) {
+    sweep(30, |seed, rng| {
         for habit in [Habit::Typist, Habit::Everything, Habit::Subdocuments] {
             let (updates, authors) = session(seed, habit, seed % 2 == 0, 40);
             let check = |update: &[u8]| {
@@ -47,12 +43,11 @@ fn every_honest_update_is_valid() {
                 gate(update, &StateVector::new(), &DeleteSet::default()).unwrap();
             };
             updates.iter().for_each(|update| check(update));
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
             for _ in 0..10 {
                 let some = rng.random_range(2..9);
-                let some: Vec<&[u8]> = updates.choose_multiple(&mut rng, some).map(Vec::as_slice).collect();
+                let some: Vec<&[u8]> = updates.choose_multiple(rng, some).map(Vec::as_slice).collect();
                 check(&yrs::merge_updates_v1(some).unwrap());
-                let from = yrs::encode_state_vector_from_update_v1(updates.choose(&mut rng).unwrap()).unwrap();
+                let from = yrs::encode_state_vector_from_update_v1(updates.choose(rng).unwrap()).unwrap();
                 let from = <yrs::StateVector as yrs::updates::decoder::Decode>::decode_v1(&from).unwrap();
                 check(&authors[0].diff(&from));
             }
@@ -60,7 +55,7 @@ fn every_honest_update_is_valid() {
                 check(&author.diff(&yrs::StateVector::default()));
             }
         }
-    }
+    });
 }
 
 /// Offers `bytes` as a peer would, to an empty document and to one that knows `before`; then uses the document.
@@ -98,8 +93,8 @@ fn offer(before: &[&[u8]], bytes: &[u8]) -> &'static str {
 
 #[test]
 fn mutated_updates_are_refused_or_harmless() {
-    let mut fates = BTreeMap::new();
-    for seed in seeds(6) {
+    let fates = RefCell::new(BTreeMap::new());
+    sweep(6, |seed, rng| {
         for habit in [Habit::Everything, Habit::Subdocuments] {
             let (updates, authors) = session(seed, habit, seed % 2 == 0, 12);
             let full = authors[0].diff(&yrs::StateVector::default());
@@ -112,7 +107,6 @@ fn mutated_updates_are_refused_or_harmless() {
                         &update[..end]
                     );
                 }
-                let mut rng = ChaCha8Rng::seed_from_u64(seed);
                 for at in 0..update.len() {
                     for _ in 0..4 {
                         let mut bytes = update.clone();
@@ -121,12 +115,13 @@ fn mutated_updates_are_refused_or_harmless() {
                             1 => bytes[at] ^ (1 << rng.random_range(0..8)),
                             _ => bytes[at].wrapping_add(if rng.random() { 1 } else { 255 }),
                         };
-                        *fates.entry(offer(&before[..n.min(before.len())], &bytes)).or_insert(0) += 1;
+                        *fates.borrow_mut().entry(offer(&before[..n.min(before.len())], &bytes)).or_insert(0) += 1;
                     }
                 }
             }
         }
-    }
+    });
+    let fates = fates.into_inner();
     println!("{fates:?}");
     assert!(fates["integrated"] > 500 && fates["invalid"] > 500, "{fates:?}");
     assert_eq!(fates.get("broke the document"), None, "{fates:?}");

@@ -16,8 +16,7 @@ pub enum Event<'a> {
     FellBehind(PeerId),
     /// That peer's outbox has drained.
     CaughtUp(PeerId),
-    /// While the effects of the last turn were handed out, all that this peer had been sent before them had left for
-    /// its socket. (Those effects themselves may still be queued, and be dropped.)
+    /// All that a peer was sent in earlier turns had left for its socket when this turn began.
     Flushed(PeerId),
     /// Log records up to this position are on disk.
     Durable(Seq),

@@ -52,10 +52,6 @@ pub struct Replica {
     read_only: bool,
     /// Number of the current turn.
     turn: u64,
-    /// What was known when the last turn began…
-    before: StateVector,
-    /// …and what that turn added to it.
-    last_advance: Vec<(ClientId, Clock)>,
     /// Peers that wait for acks.
     waiting: BTreeSet<PeerId>,
     /// Answers of the current state, so that equal questions are answered once.
@@ -72,8 +68,6 @@ struct Content {
     live: Option<Live>,
     /// Rises whenever content was added.
     version: u64,
-    /// What this turn added to `clocks`.
-    advance: Vec<(ClientId, Clock)>,
 }
 
 #[derive(Default)]
@@ -155,11 +149,8 @@ impl Replica {
     /// A replica of stored updates, which are gated again, so that what still waits is parked again. `last_seq` is the
     /// position of the last of them; all of them count as durable.
     pub fn load<'a>(updates: impl IntoIterator<Item = &'a [u8]>, last_seq: Seq) -> Result<Self, LoadError> {
-        let mut content = Content::load(updates)?;
-        content.advance = Vec::new();
+        let content = Content::load(updates)?;
         Ok(Self {
-            before: content.clocks.clone(),
-            last_advance: Vec::new(),
             content,
             awareness: Awareness::default(),
             peers: BTreeMap::new(),
@@ -182,8 +173,8 @@ impl Replica {
         let mut effects = Effects::default();
         let mut turn = Turn::default();
         self.turn += 1;
-        // A peer that was found idle while the last turn's effects were handed out has what was known before that turn.
-        let mut before = None;
+        // What a peer has received can only be what was sent before this turn.
+        let before = events.iter().any(|event| matches!(event, Event::Flushed(_))).then(|| self.clocks().0);
         for event in events {
             match *event {
                 Event::Joined(peer) => self.join(peer, &mut effects),
@@ -204,10 +195,11 @@ impl Replica {
                 Event::CaughtUp(peer) => turn.returned.push(peer),
                 Event::Flushed(peer) => {
                     if let Some(peer) = self.peers.get_mut(&peer)
-                        && peer.follows_since.is_some_and(|since| since + 1 < self.turn)
+                        && let Some(before) = &before
+                        && peer.follows_since.is_some_and(|since| since < self.turn)
                         && !peer.behind
                     {
-                        peer.base = before.get_or_insert_with(|| Arc::new(self.before.clone())).clone();
+                        peer.base = before.clone();
                     }
                 }
                 Event::Durable(seq) => self.release_acks(seq, &mut effects),
@@ -222,8 +214,6 @@ impl Replica {
         if let Err(broken) = self.finish(turn, &mut effects) {
             return Effects { broken: Some(broken), ..Effects::default() };
         }
-        self.before.extend(std::mem::take(&mut self.last_advance));
-        self.last_advance = std::mem::take(&mut self.content.advance);
         let wake_at = self.awareness.expire(now);
         effects.presence = self.awareness.take_changes();
         effects.wake_at = wake_at;
@@ -605,7 +595,6 @@ impl Content {
     fn accept(&mut self, gated: &Gated<'_>, turn: &mut Turn<'_>) {
         for run in &gated.runs {
             self.clocks.insert(run.client, run.to);
-            self.advance.push((run.client, run.to));
             turn.advanced.push((run.client, run.to));
         }
         for (client, item) in &gated.traits {
