@@ -30,7 +30,7 @@ use self::accept::Slots;
 use self::documents::Documents;
 use self::outbox::Outbox;
 use self::session::Timing;
-use crate::hub::{Hub, PeerSink};
+use crate::hub::{Hub, PeerSink, Readiness};
 use crate::ids::ConnId;
 use crate::limits::CLOSE_TIMEOUT;
 use crate::wire::close::CloseReason;
@@ -75,11 +75,18 @@ struct Shared<D> {
 }
 
 impl<D: Documents> Shared<D> {
-    /// Why new WebSockets are refused and `/ready` says no; `None` when all is well.
+    fn readiness(&self) -> Readiness {
+        if self.draining.is_set() { Readiness::Draining } else { self.documents.readiness() }
+    }
+
+    /// Why `/ready` says no; `None` when all is well.
     fn not_ready(&self) -> Option<String> {
-        let readiness =
-            if self.draining.is_set() { crate::hub::Readiness::Draining } else { self.documents.readiness() };
-        error::not_ready(&readiness)
+        error::not_ready(&self.readiness())
+    }
+
+    /// Why no new WebSocket is taken. When storage has failed, reading goes on (S7); only a drain turns clients away.
+    fn refuses_sessions(&self) -> Option<String> {
+        self.not_ready().filter(|_| self.readiness() == Readiness::Draining)
     }
 }
 

@@ -257,10 +257,14 @@ async fn bad_handshakes_and_plain_requests_get_a_status() {
     let _client = Client::connect(&server, "/health").await;
     until("the client has joined", || notes.present() == 1).await;
 
-    *notes.0.readiness.lock().unwrap() = Readiness::StorageFailed("disk full".into());
-    for (path, headers, status) in [("/health", "", 200), ("/ready", "", 503), ("/document", HANDSHAKE, 503)] {
-        let (_, head) = Client::request(&server, path, headers, b"").await;
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
+    // When storage has failed reading goes on (S7); only a drain turns clients away.
+    let failed = Readiness::StorageFailed("disk full".into());
+    for (readiness, upgrade) in [(failed, 101), (Readiness::Draining, 503)] {
+        *notes.0.readiness.lock().unwrap() = readiness;
+        for (path, headers, status) in [("/health", "", 200), ("/ready", "", 503), ("/document", HANDSHAKE, upgrade)] {
+            let (_, head) = Client::request(&server, path, headers, b"").await;
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
+        }
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn upgrade<D: Documents>(
 ) -> Result<Response<Bytes>, Problem> {
     let response = accept(method, headers)?;
     let on_upgrade = on_upgrade.ok_or_else(|| Problem::bad_request("this connection cannot be upgraded"))?;
-    if let Some(why) = shared.not_ready() {
+    if let Some(why) = shared.refuses_sessions() {
         return Err(Problem::unavailable(why));
     }
     // A bad name is told in a close frame: a refused handshake looks like a network error to browsers and is retried for
