@@ -40,18 +40,26 @@ impl From<IntegrateError> for FoldError {
     }
 }
 
-/// Folds `updates` and verifies the result by loading it afresh: the same clocks by our own count of the log, everything
-/// deleted still deleted, the same updates waiting, the same content.
-///
-/// yrs may know more deletions than the log names (concurrent writes to one key, inserts into something deleted), never
-/// fewer.
+/// Folds `updates` and verifies the result with [`verify`].
 pub fn fold<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded, FoldError> {
     let mut content = Content::load(updates)?;
-    let state = Bytes::from(content.live().state()?);
-    let mut updates = vec![state];
-    updates.extend(content.parked.iter().cloned());
+    let mut folded = vec![Bytes::from(content.live().state()?)];
+    folded.extend(content.parked.iter().cloned());
+    compare(&mut content, &folded)?;
+    Ok(Folded { updates: folded, clocks: content.clocks })
+}
 
-    let mut again = Content::load(updates.iter().map(|update| &update[..]))?;
+/// Loads `log` and `folded` afresh and compares them: the same clocks by our own count of the log, everything deleted
+/// still deleted, the same updates waiting, the same content.
+///
+/// yrs may know more deletions than the log names (concurrent writes to one key, inserts into something deleted), never
+/// fewer. The first update of `folded` is the state, the others wait.
+pub fn verify<'a>(log: impl IntoIterator<Item = &'a [u8]>, folded: &[Bytes]) -> Result<(), FoldError> {
+    compare(&mut Content::load(log)?, folded)
+}
+
+fn compare(content: &mut Content, folded: &[Bytes]) -> Result<(), FoldError> {
+    let mut again = Content::load(folded.iter().map(|update| &update[..]))?;
     if again.clocks != content.clocks {
         return Err(FoldError::Differs("state vector"));
     }
@@ -65,9 +73,12 @@ pub fn fold<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded, F
     if !again.parked.iter().eq(content.parked.iter()) {
         return Err(FoldError::Differs("waiting updates"));
     }
-    let read = |live| content::Content::read(live, &updates[0]);
-    if read(again.live())? != read(content.live())? {
+    let read = |content: &mut Content| {
+        let state = content.live().state()?;
+        content::Content::read(content.live(), &state)
+    };
+    if read(&mut again)? != read(content)? {
         return Err(FoldError::Differs("content"));
     }
-    Ok(Folded { updates, clocks: again.clocks })
+    Ok(())
 }
