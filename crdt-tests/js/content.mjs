@@ -23,6 +23,7 @@ export const dump = value => {
   if (value instanceof Y.XmlFragment) return { fragment: value.toArray().map(dump) }
   if (value instanceof Y.Map) return { map: sorted(Object.fromEntries([...value.entries()].map(([key, item]) => [key, dump(item)]))) }
   if (value instanceof Y.Array) return { array: value.toArray().map(dump) }
+  if (value instanceof Y.AbstractType) return undeclared(value)
   if (value instanceof Y.Doc) return { subdocument: value.guid }
   if (value instanceof Uint8Array) return { bytes: Buffer.from(value).toString('base64') }
   if (typeof value === 'bigint') return { bigint: value.toString() }
@@ -35,6 +36,14 @@ export const dump = value => {
 
 const delta = text =>
   text.toDelta().map(op => ({ insert: dump(op.insert), ...(op.attributes ? { attributes: dump(op.attributes) } : {}) }))
+
+/** A root type that nobody has declared, so that Yjs does not know its kind: what hangs in it, as it hangs there. */
+const undeclared = type => {
+  const valuesOf = item => (item.deleted ? [] : item.content.getContent().map(dump))
+  const list = []
+  for (let item = type._start; item !== null; item = item.right) list.push(...valuesOf(item))
+  return { list, map: sorted(Object.fromEntries([...type._map].map(([key, item]) => [key, valuesOf(item)]))) }
+}
 
 /** The whole document by root name. */
 export const content = doc => {

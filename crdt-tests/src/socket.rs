@@ -84,22 +84,42 @@ impl Socket {
         while self.closed.is_none() {
             let left = deadline.checked_sub(start.elapsed()).filter(|left| !left.is_zero())?;
             self.ws.get_ref().set_read_timeout(Some(left)).expect("a timeout above zero");
+            let before = self.frames.len();
             match self.ws.read() {
-                Ok(Message::Binary(bytes)) => {
-                    self.frames.push(bytes.to_vec());
-                    return self.frames.last().cloned();
-                }
-                Ok(Message::Text(text)) => panic!("the server sent a text frame: {text:?}"),
-                Ok(Message::Close(frame)) => {
-                    self.closed = Some(frame.map(|frame| frame.code.into()));
-                    let _ = self.ws.flush();
-                }
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+                Ok(message) => self.take(message),
                 Err(tungstenite::Error::Io(e)) if is_timeout(&e) => return None,
                 Err(_) => self.closed = Some(None),
             }
+            if self.frames.len() > before {
+                return self.frames.last().cloned();
+            }
         }
         None
+    }
+
+    /// Reads what has arrived already.
+    pub fn poll(&mut self) {
+        self.stream().set_nonblocking(true).expect("a mode");
+        while self.closed.is_none() {
+            match self.ws.read() {
+                Ok(message) => self.take(message),
+                Err(tungstenite::Error::Io(e)) if is_timeout(&e) => break,
+                Err(_) => self.closed = Some(None),
+            }
+        }
+        self.stream().set_nonblocking(false).expect("a mode");
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Binary(bytes) => self.frames.push(bytes.to_vec()),
+            Message::Text(text) => panic!("the server sent a text frame: {text:?}"),
+            Message::Close(frame) => {
+                self.closed = Some(frame.map(|frame| frame.code.into()));
+                let _ = self.ws.flush();
+            }
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
     }
 
     /// Reads until a frame satisfies `wanted`; panics with `what` at the deadline or at the end of the connection.

@@ -38,7 +38,7 @@ impl Plan {
     }
 
     fn start(&self, data: PathBuf) -> Server {
-        Options::with_binary(self.binary.clone(), data).env("WEFT_LOG", "warn").start()
+        Options::with_binary(self.binary.clone(), data).env("WEFT_LOG_LEVEL", "warn").start()
     }
 }
 
