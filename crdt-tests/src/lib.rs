@@ -10,6 +10,7 @@ pub mod history;
 pub mod hostile;
 pub mod js;
 pub mod message;
+pub mod mount;
 pub mod process;
 pub mod recording;
 pub mod seed;

@@ -88,6 +88,8 @@ pub struct Options {
     pub data: PathBuf,
     /// Public port; 0 takes a free one.
     pub port: u16,
+    /// `--admin-listen`; none leaves it out.
+    pub admin: Option<String>,
     /// Further arguments of `weft serve`.
     pub args: Vec<String>,
     /// A command that starts the binary in its place, such as `nsenter … --`; it must `exec`.
@@ -106,7 +108,17 @@ impl Options {
 
     /// Another binary on `data`, free ports.
     pub fn with_binary(binary: PathBuf, data: impl Into<PathBuf>) -> Self {
-        Self { binary, data: data.into(), port: 0, args: Vec::new(), wrapper: Vec::new(), env: Vec::new(), user: None }
+        Self {
+            binary,
+            data: data.into(),
+            port: 0,
+            admin: Some("127.0.0.1:0".into()),
+            args: Vec::new(),
+            wrapper: Vec::new(),
+            // The default spreads closes over seconds; tests have no crowd to spread.
+            env: vec![("WEFT_DRAIN_MS".into(), "200".into())],
+            user: None,
+        }
     }
 
     /// Adds an argument of `weft serve`.
@@ -136,7 +148,10 @@ impl Options {
         let mut words = self.wrapper.iter().map(AsRef::as_ref).chain([self.binary.as_os_str()]);
         let mut command = Command::new(words.next().expect("at least the binary"));
         command.args(words).args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)]);
-        command.args(["--admin-listen", "127.0.0.1:0", "--json", "--data"]).arg(&self.data).args(&self.args);
+        if let Some(admin) = &self.admin {
+            command.args(["--admin-listen", admin]);
+        }
+        command.args(["--json", "--data"]).arg(&self.data).args(&self.args);
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
         if let Some(user) = self.user {
             command.uid(user).gid(user);

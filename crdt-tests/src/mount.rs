@@ -1,0 +1,76 @@
+//! A small disk of its own for a data directory, to see what happens when it is full.
+//!
+//! A tmpfs in a mount namespace of its own, so it needs the privilege to make one; where that is missing, tests say so and
+//! are skipped. It lives as long as this value, so a server can be killed and started on it again.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A mounted tmpfs.
+pub struct SmallDisk {
+    keeper: Child,
+    dir: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// Mounts one of `bytes`; none, with a visible line, where mounting is not allowed.
+    pub fn mount(bytes: u64) -> Option<Self> {
+        let dir = tempfile::Builder::new().prefix("weft-disk-").tempdir().expect("a temporary directory");
+        let script = r#"mount -t tmpfs -o "size=$1" weft-test "$0" && echo mounted && exec sleep infinity"#;
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script]).arg(dir.path()).arg(bytes.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mounted = command.spawn().ok().and_then(|mut keeper| {
+            let mut line = String::new();
+            let _ = BufReader::new(keeper.stdout.take().expect("piped")).read_line(&mut line);
+            if line.trim() == "mounted" {
+                return Some(keeper);
+            }
+            let _ = keeper.kill();
+            let _ = keeper.wait();
+            None
+        });
+        if mounted.is_none() {
+            println!("SKIPPED: a file system cannot be mounted here");
+        }
+        mounted.map(|keeper| Self { keeper, dir })
+    }
+
+    /// What starts a program where this disk is seen, to be put before its name.
+    pub fn wrapper(&self) -> Vec<String> {
+        ["nsenter", "-m", "-t", &self.keeper.id().to_string(), "--"].map(str::to_owned).to_vec()
+    }
+
+    /// Where the server inside sees it.
+    pub fn inside(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where this process sees it.
+    pub fn outside(&self) -> PathBuf {
+        let inside = self.dir.path().strip_prefix("/").expect("an absolute path");
+        Path::new("/proc").join(self.keeper.id().to_string()).join("root").join(inside)
+    }
+
+    /// Takes all the space that is left; give it back by dropping the file's name with [`SmallDisk::free`].
+    pub fn fill(&self) {
+        use std::io::Write;
+        let mut file = std::fs::File::create(self.outside().join("filler")).expect("created");
+        let block = vec![1; 64 << 10];
+        while file.write_all(&block).is_ok() {}
+        while file.write_all(&[1]).is_ok() {}
+    }
+
+    /// Gives back what [`SmallDisk::fill`] took.
+    pub fn free(&self) {
+        std::fs::remove_file(self.outside().join("filler")).expect("removed");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
