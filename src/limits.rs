@@ -55,6 +55,10 @@ pub const INBOX_BYTES_MAX: usize = 64 << 20;
 pub const INBOX_MESSAGE_COST: usize = 64;
 /// A document with no peer falls asleep after this, its edits in the store.
 pub const IDLE_AFTER: Duration = Duration::from_secs(30);
+/// Different questions whose answers a document remembers until it changes, so that equal ones are answered once.
+pub const ANSWERS_MAX: usize = 8;
+/// Bytes of those answers; the last one is remembered whatever its size.
+pub const ANSWERS_BYTES_MAX: usize = 4 << 20;
 /// Documents loaded from the store at the same time.
 pub const LOADS_MAX: usize = 8;
 

@@ -35,6 +35,7 @@ use self::nesting::{Misplaced, Nesting};
 use self::parked::{Parking, ParkingLot};
 use self::peers::Peer;
 use crate::ids::{ClientId, Clock, PeerId, Seq};
+use crate::limits::{ANSWERS_BYTES_MAX, ANSWERS_MAX};
 use crate::wire::close::CloseReason;
 use crate::wire::message::{ClientMessage, ServerMessage};
 use crate::wire::state_vector::{self, StateVector};
@@ -77,9 +78,6 @@ struct Answers {
     /// By the question's bytes. Cleared when the state changes; a storm of reconnects asks the same few.
     diffs: Vec<(Vec<u8>, Bytes)>,
 }
-
-/// Equal questions remembered per state of the document.
-const ANSWERS_MAX: usize = 8;
 
 /// A stored update that the replica cannot take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -385,15 +383,15 @@ impl Replica {
     /// A slow peer has drained: one diff from what it is known to have replaces all it did not get.
     fn catch_up(&mut self, id: PeerId, effects: &mut Effects) -> Result<(), IntegrateError> {
         let Some(peer) = self.peers.get(&id) else { return Ok(()) };
-        if !peer.behind {
-            return Ok(());
+        // An answer may have brought the content meanwhile, or it was only presence that was dropped.
+        if peer.behind {
+            let base = state_vector::encode(&peer.base);
+            let diff = self.diff(&base)?;
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.follow(self.turn);
+            }
+            effects.send.push((id, ServerMessage::Update(diff), Weight::Answer));
         }
-        let base = state_vector::encode(&peer.base);
-        let diff = self.diff(&base)?;
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.follow(self.turn);
-        }
-        effects.send.push((id, ServerMessage::Update(diff), Weight::Answer));
         if let Some(everyone) = self.awareness.everyone() {
             effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
         }
@@ -432,10 +430,14 @@ impl Replica {
         }
         let known = state_vector::decode(question).unwrap_or_default();
         let diff = Bytes::from(self.content.live().diff(&known)?);
-        if self.answers.diffs.len() == ANSWERS_MAX {
-            self.answers.diffs.remove(0);
+        let kept = &mut self.answers.diffs;
+        kept.push((question.to_vec(), diff.clone()));
+        // The last one stays whatever its size: it is the one that a storm of newcomers asks for.
+        while kept.len() > 1
+            && (kept.len() > ANSWERS_MAX || kept.iter().map(|(_, diff)| diff.len()).sum::<usize>() > ANSWERS_BYTES_MAX)
+        {
+            kept.remove(0);
         }
-        self.answers.diffs.push((question.to_vec(), diff.clone()));
         Ok(diff)
     }
 
