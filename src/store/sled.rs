@@ -718,7 +718,10 @@ fn open_engine(dir: &Path) -> Result<sled::Db, String> {
         tries += 1;
         match caught(|| config.open()) {
             Ok(db) => return Ok(db),
-            Err(why) if why.contains("could not acquire lock") && tries < LOCK_TRIES => {
+            Err(why) if why.contains("could not acquire lock") => {
+                if tries == LOCK_TRIES {
+                    return Err(format!("another process has the database in {} open; end it first", dir.display()));
+                }
                 std::thread::sleep(LOCK_RETRY);
             }
             Err(why) => return Err(broken(dir, &why)),
