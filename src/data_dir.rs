@@ -15,6 +15,10 @@ pub const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
 const ADMIN_FILE: &str = "admin.json";
+const JOURNAL_DIR: &str = "journal";
+const STORE_DIR: &str = "store";
+/// Directories that are there as long as FORMAT is.
+const PARTS: [&str; 2] = [JOURNAL_DIR, STORE_DIR];
 
 /// An opened data directory. No other process can open it until this is dropped.
 #[derive(Debug)]
@@ -65,6 +69,17 @@ pub enum DataDirError {
     /// Its FORMAT file says nothing sensible.
     #[error("{0}/FORMAT is damaged; nothing was touched, restore it from a backup (this version writes \"1\")")]
     BadFormat(PathBuf),
+    /// It was complete once. Starting on an empty part beside a whole one would look like every document were gone (S5).
+    #[error(
+        "{path} has lost its directory {part:?}; nothing was touched, put it back or restore a backup, or choose another \
+         directory with --data"
+    )]
+    Incomplete {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing in it.
+        part: &'static str,
+    },
     /// The file system refused.
     #[error("cannot {op} {path}: {error}{hint}")]
     Io {
@@ -104,14 +119,26 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(DataDirError::io("read", &format)(error)),
         };
+        let missing = PARTS.into_iter().find(|part| !path.join(part).is_dir());
         match found {
             Some(found) if found > FORMAT => return Err(DataDirError::Newer { path: path.to_owned(), found }),
-            Some(_) => {}
+            Some(_) => {
+                if let Some(part) = missing {
+                    return Err(DataDirError::Incomplete { path: path.to_owned(), part });
+                }
+            }
             None if !is_fresh(path)? => return Err(DataDirError::Foreign(path.to_owned())),
             None => {}
         }
         let lock = lock(path)?;
+        // Left by a server that was killed. Whoever listens on its port now must not be sent its credential.
+        let _ = fs::remove_file(path.join(ADMIN_FILE));
         if found.is_none() {
+            // FORMAT comes last, and its directory is synced with it: once it is there, so are the others.
+            for part in PARTS {
+                let part = path.join(part);
+                fs::create_dir_all(&part).map_err(DataDirError::io("make", &part))?;
+            }
             write_whole(&format, format!("{FORMAT}\n").as_bytes(), 0o644)?;
         }
         Ok(Self { path: path.to_owned(), _lock: lock, announced: false })
@@ -119,12 +146,12 @@ impl DataDir {
 
     /// Where the journal's segments are.
     pub fn journal(&self) -> PathBuf {
-        self.path.join("journal")
+        self.path.join(JOURNAL_DIR)
     }
 
     /// Where the store is.
     pub fn store(&self) -> PathBuf {
-        self.path.join("store")
+        self.path.join(STORE_DIR)
     }
 
     /// Where updates are kept that broke a document.
@@ -150,6 +177,11 @@ impl Drop for DataDir {
     }
 }
 
+/// Whether `path` is a data directory, of whatever format.
+pub fn exists(path: &Path) -> bool {
+    path.join(FORMAT_FILE).exists()
+}
+
 /// Where the server that runs on `path` says it can be reached; `None` when it says nothing.
 pub fn admin_of(path: &Path) -> Option<AdminFile> {
     serde_json::from_str(&read_small(&path.join(ADMIN_FILE)).ok()?).ok()
@@ -159,7 +191,11 @@ pub fn admin_of(path: &Path) -> Option<AdminFile> {
 fn is_fresh(path: &Path) -> Result<bool, DataDirError> {
     for entry in fs::read_dir(path).map_err(DataDirError::io("list", path))? {
         let name = entry.map_err(DataDirError::io("list", path))?.file_name();
-        let ours = name == LOCK_FILE || name == "lost+found" || name.to_string_lossy().starts_with("FORMAT.");
+        let empty_part = |part| name == part && fs::read_dir(path.join(part)).is_ok_and(|mut dir| dir.next().is_none());
+        let ours = name == LOCK_FILE
+            || name == "lost+found"
+            || name.to_string_lossy().starts_with("FORMAT.")
+            || PARTS.into_iter().any(empty_part);
         if !ours {
             return Ok(false);
         }
@@ -237,6 +273,37 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
         fs::write(dir.path().join(FORMAT_FILE), "one").unwrap();
         assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::BadFormat(_))));
+    }
+
+    #[test]
+    fn s5_a_part_that_was_there_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        // As a first start leaves it that was cut short.
+        fs::create_dir(dir.path().join(STORE_DIR)).unwrap();
+        fs::write(dir.path().join("FORMAT.new"), "").unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        for part in PARTS {
+            fs::remove_dir(dir.path().join(part)).unwrap();
+            let error = DataDir::open(dir.path()).unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+            fs::create_dir(dir.path().join(part)).unwrap();
+            drop(DataDir::open(dir.path()).unwrap());
+        }
+        let foreign = tempfile::tempdir().unwrap();
+        fs::create_dir_all(foreign.path().join(STORE_DIR).join("shoes")).unwrap();
+        assert!(matches!(DataDir::open(foreign.path()), Err(DataDirError::Foreign(_))));
+    }
+
+    #[test]
+    fn a_credential_left_by_a_killed_server_is_not_sent_to_whoever_came_after() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(DataDir::open(dir.path()).unwrap());
+        let addr = "127.0.0.1:1".parse().unwrap();
+        let left = AdminFile { listen: addr, admin: addr, credential: "secret".into(), pid: 7 };
+        fs::write(dir.path().join(ADMIN_FILE), serde_json::to_vec(&left).unwrap()).unwrap();
+        assert_eq!(admin_of(dir.path()), Some(left));
+        let _open = DataDir::open(dir.path()).unwrap();
+        assert_eq!(admin_of(dir.path()), None);
     }
 
     #[test]
