@@ -1,16 +1,50 @@
-//! Commands: one file each.
+//! The command line (contract 2.1): one file for each command. What several share is here: which directory, how results
+//! look, and how a command ends.
 
+mod admin_client;
+mod backend;
+mod compact;
+mod export;
+mod failure;
+mod import;
+mod ls;
+mod output;
 pub mod serve;
+mod show;
 
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 
+use self::backend::{Backend, IfAbsent};
+use self::compact::CompactArgs;
+use self::export::ExportArgs;
+use self::failure::Failure;
+use self::import::ImportArgs;
+use self::ls::LsArgs;
+use self::output::Output;
+use self::show::ShowArgs;
 use crate::config::ServeArgs;
 
 /// A collaboration server for Yjs editors.
 #[derive(Debug, Parser)]
-#[command(name = "weft", version, about)]
+#[command(
+    name = "weft",
+    version,
+    about,
+    after_help = "\
+Examples:
+  weft serve                        serve documents from ./weft-data to ws://127.0.0.1:1234
+  weft ls --sort bytes --limit 10   the ten largest documents
+  weft COMMAND --help               more about one command
+
+Commands other than serve talk to the server that runs on the data directory; if none does, they open it themselves.
+Exit codes: 0 done, 1 found something wrong, 2 wrong usage, 3 could not reach or open."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -20,11 +54,167 @@ struct Cli {
 enum Command {
     /// Serve documents to editors
     Serve(Box<ServeArgs>),
+    /// List documents and their sizes
+    Ls(LsArgs),
+    /// Show all about one document: sizes, state vector, clients, waiting updates
+    Show(ShowArgs),
+    /// Write a document's state to a file or stdout
+    Export(ExportArgs),
+    /// Merge an update from a file or stdin into a document
+    Import(ImportArgs),
+    /// Fold update logs into snapshots
+    Compact(CompactArgs),
+}
+
+/// What every command but `serve` takes.
+#[derive(Debug, Clone, clap::Args)]
+struct At {
+    /// Directory that holds the documents
+    #[arg(long, env = "WEFT_DATA", value_name = "DIR", default_value = "./weft-data")]
+    data: PathBuf,
+    /// Print one JSON value instead of tables
+    #[arg(long, env = "WEFT_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+}
+
+/// How a command ends that did what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All is well: exit code 0.
+    Done,
+    /// Some of what was asked about is wrong, and was named: exit code 1.
+    FoundWrong,
 }
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Serve(args) => serve::run(*args),
+    let command = Cli::parse().command;
+    let (name, result) = match command {
+        Command::Serve(args) => return serve::run(*args),
+        Command::Ls(args) => {
+            ("ls", with_backend(&args.at, IfAbsent::Fail, async |b, out| ls::run(&args, b, out).await))
+        }
+        Command::Show(args) => {
+            ("show", with_backend(&args.at, IfAbsent::Fail, async |b, out| show::run(&args, b, out).await))
+        }
+        Command::Export(args) => {
+            let checked = args.check(io::stdout().is_terminal());
+            let run = || with_backend(&args.at, IfAbsent::Fail, async |b, out| export::run(&args, b, out).await);
+            ("export", checked.and_then(|()| run()))
+        }
+        Command::Import(args) => {
+            let run = |update| {
+                with_backend(&args.at, IfAbsent::Create, async |b, out| import::run(&args, update, b, out).await)
+            };
+            ("import", args.read().and_then(run))
+        }
+        Command::Compact(args) => {
+            ("compact", with_backend(&args.at, IfAbsent::Fail, async |b, out| compact::run(&args, b, out).await))
+        }
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::FoundWrong) => ExitCode::from(failure::Code::FoundWrong.number()),
+        Err(Failure { text, code }) => {
+            if !text.is_empty() {
+                eprintln!("weft {name}: {text}");
+            }
+            ExitCode::from(code.number())
+        }
+    }
+}
+
+/// Opens the way to the documents, runs a command, and closes it again whatever came of the command.
+fn with_backend(
+    at: &At,
+    if_absent: IfAbsent,
+    command: impl AsyncFnOnce(&mut Backend, &mut Output<'_>) -> Result<Outcome, Failure>,
+) -> Result<Outcome, Failure> {
+    let runtime = serve::runtime()?;
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let mut stdout = io::stdout().lock();
+    let terminal = stdout.is_terminal();
+    let mut out = Output::new(&mut stdout, terminal, at.json, now_ms);
+    let (_locked, result) = runtime.block_on(async {
+        let mut backend = match Backend::open(&at.data, if_absent).await {
+            Ok(backend) => backend,
+            Err(failure) => return (None, Err(failure)),
+        };
+        let result = command(&mut backend, &mut out).await;
+        let (locked, closed) = backend.close().await;
+        (Some(locked), result.and_then(|outcome| closed.map(|()| outcome)))
+    });
+    runtime.shutdown_timeout(serve::RUNTIME_END);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_every_command_has_an_example() {
+        Cli::command().debug_assert();
+        for mut command in Cli::command().get_subcommands().cloned() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n  ") && help.contains(&format!("weft {}", command.get_name())), "{help}");
+            assert!(help.contains("--data") && help.contains("--json"), "{help}");
+        }
+    }
+
+    fn parses(line: &str) -> bool {
+        Cli::try_parse_from(line.split(' ')).is_ok()
+    }
+
+    #[test]
+    fn commands_are_those_of_the_contract() {
+        for line in [
+            "weft ls",
+            "weft ls --prefix a/ --sort updated --limit 3 --json --data /x",
+            "weft show notes/a --data /x",
+            "weft export d",
+            "weft export d -o f --format json",
+            "weft import d f",
+            "weft import d - --json",
+            "weft compact a b",
+            "weft compact --all",
+            "weft compact --min-log-bytes 5",
+            "weft compact a --min-log-bytes 5 --dry-run",
+            "weft compact --all --min-log-bytes 5",
+            "weft serve --data /x",
+        ] {
+            assert!(parses(line), "{line}");
+        }
+        for line in [
+            "weft",
+            "weft ls --sort size",
+            "weft ls --limit many",
+            "weft show",
+            "weft show a b",
+            "weft export d --format v2",
+            "weft import d",
+            "weft compact",
+            "weft compact --dry-run",
+            "weft compact a --all",
+        ] {
+            assert!(!parses(line), "{line}");
+        }
+        assert!(Cli::try_parse_from(["weft", "show", ""]).is_err(), "an empty name is wrong usage");
+        assert!(Cli::try_parse_from(["weft", "show", &"x".repeat(513)]).is_err(), "a long name is wrong usage");
+    }
+
+    #[test]
+    fn binary_is_not_written_to_a_terminal() {
+        let check = |line: &str, terminal| match Cli::try_parse_from(line.split(' ')).expect("parses").command {
+            Command::Export(args) => args.check(terminal).is_ok(),
+            other => panic!("{other:?}"),
+        };
+        assert!(!check("weft export d", true));
+        assert!(!check("weft export d -o -", true));
+        assert!(check("weft export d", false));
+        assert!(check("weft export d -o f", true));
+        assert!(check("weft export d --format text", true));
     }
 }

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::failure::Failure;
 use crate::config::{ServeArgs, Settings};
 use crate::data_dir::{AdminFile, DataDir};
 use crate::hub::{Hub, HubOptions};
@@ -24,26 +25,7 @@ use crate::telemetry;
 /// Stack of each worker thread. yrs recurses over what documents contain; memory is taken only as far as it is used.
 const THREAD_STACK_BYTES: usize = 64 << 20;
 /// How long blocking work that is still running may hold up the end of the process.
-const RUNTIME_END: Duration = Duration::from_secs(1);
-
-/// Why the server does not start, or does not end well: one line for the operator, and the exit code.
-#[derive(Debug)]
-struct Failure {
-    text: String,
-    code: u8,
-}
-
-impl Failure {
-    /// Wrong usage.
-    fn usage(text: impl ToString) -> Self {
-        Self { text: text.to_string(), code: 2 }
-    }
-
-    /// Something cannot be opened or reached.
-    fn open(text: impl ToString) -> Self {
-        Self { text: text.to_string(), code: 3 }
-    }
-}
+pub(super) const RUNTIME_END: Duration = Duration::from_secs(1);
 
 /// Serves until told to stop. Exit codes: 0 drained, 2 wrong usage, 3 could not open, listen or finish.
 pub fn run(args: ServeArgs) -> ExitCode {
@@ -51,7 +33,7 @@ pub fn run(args: ServeArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { text, code }) => {
             eprintln!("weft serve: {text}");
-            ExitCode::from(code)
+            ExitCode::from(code.number())
         }
     }
 }
@@ -61,15 +43,20 @@ fn try_run(args: ServeArgs) -> Result<(), Failure> {
         args.resolve().map_err(|error| if error.is_usage() { Failure::usage(error) } else { Failure::open(error) })?;
     telemetry::init(settings.log_format, &settings.log_level).map_err(Failure::usage)?;
     let open_files = raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = runtime()?;
+    let served = serve(&runtime, &settings, open_files);
+    runtime.shutdown_timeout(RUNTIME_END);
+    served
+}
+
+/// Threads for the hub and whatever is around it, with the stacks that [`Hub::start`] asks for.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("weft")
         .thread_stack_size(THREAD_STACK_BYTES)
         .build()
-        .map_err(|error| Failure::open(format!("cannot start threads: {error}")))?;
-    let served = serve(&runtime, &settings, open_files);
-    runtime.shutdown_timeout(RUNTIME_END);
-    served
+        .map_err(|error| Failure::open(format!("cannot start threads: {error}")))
 }
 
 /// Each connection is an open file, and the usual soft limit of 1,024 is for programs that use `select`. Returns the
@@ -113,7 +100,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         quarantine: Some(data_dir.quarantine()),
         ..HubOptions::default()
     };
-    let hub = open_hub(runtime, &data_dir, options).map_err(Failure::open)?;
+    let hub = runtime.block_on(open_hub(&data_dir, options)).map_err(Failure::open)?;
 
     let draining = DrainFlag::default();
     let credential = new_credential().map_err(Failure::open)?;
@@ -152,11 +139,11 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
 }
 
 /// Opens what is on disk, replays the journal into the store, and starts the hub on both.
-fn open_hub(runtime: &Runtime, dir: &DataDir, options: HubOptions) -> Result<Hub, Box<dyn std::error::Error>> {
+pub(super) async fn open_hub(dir: &DataDir, options: HubOptions) -> Result<Hub, Box<dyn std::error::Error>> {
     let (journal, recovery) = Journal::open(&dir.journal(), JournalOptions::default())?;
     tracing::debug!(?recovery, "journal opened");
     let store = SledStore::open(dir.store())?;
-    Ok(runtime.block_on(Hub::start(journal, Arc::new(store), options))?)
+    Ok(Hub::start(journal, Arc::new(store), options).await?)
 }
 
 /// A fresh secret for the admin API: 256 random bits, base64url.

@@ -1,0 +1,376 @@
+//! The admin API seen from the outside (contract 2.3): requests, answers, and what its errors mean for a command.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+use super::failure::Failure;
+use crate::data_dir::AdminFile;
+use crate::hub::{CompactReport, DocReport, DocSummary, ImportReport};
+use crate::ids::DocName;
+use crate::limits::LIST_MAX;
+
+/// Time to reach a listener on the same machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One connection to the admin listener, made anew when the server has closed it.
+pub(super) struct AdminClient {
+    addr: SocketAddr,
+    pid: u32,
+    credential: String,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+/// The answer of `GET docs`.
+#[derive(Deserialize)]
+struct DocPage {
+    docs: Vec<DocSummary>,
+    next: Option<DocName>,
+}
+
+/// `application/problem+json`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    detail: String,
+}
+
+impl AdminClient {
+    /// Connects to the server that `admin` announces.
+    pub(super) async fn connect(admin: &AdminFile) -> Result<Self, Failure> {
+        let addr = reachable(admin.admin);
+        let sender = dial(addr).await.map_err(|why| unreachable(addr, admin.pid, &why))?;
+        Ok(Self { addr, pid: admin.pid, credential: admin.credential.clone(), sender })
+    }
+
+    /// Documents by name, page by page, at most `limit`.
+    pub(super) async fn list(&mut self, prefix: &str, limit: Option<usize>) -> Result<Vec<DocSummary>, Failure> {
+        let mut listed: Vec<DocSummary> = Vec::new();
+        let mut after: Option<DocName> = None;
+        loop {
+            let want = limit.map_or(LIST_MAX, |limit| limit.saturating_sub(listed.len()).min(LIST_MAX));
+            if want == 0 {
+                return Ok(listed);
+            }
+            let mut path = format!("/api/v1/docs?limit={want}&prefix={}", encoded(prefix));
+            if let Some(after) = &after {
+                path.push_str("&after=");
+                path.push_str(&encoded(after.as_str()));
+            }
+            let page: DocPage = self.json(Method::GET, &path).await?;
+            listed.extend(page.docs);
+            match page.next {
+                // A server that repeats itself must not keep us here for ever.
+                Some(next) if Some(&next) > after.as_ref() => after = Some(next),
+                Some(_) => return Err(Failure::open(format!("the server on {} repeats a page", self.addr))),
+                None => return Ok(listed),
+            }
+        }
+    }
+
+    /// All about one document.
+    pub(super) async fn show(&mut self, doc: &DocName) -> Result<DocReport, Failure> {
+        self.json(Method::GET, &doc_path(doc, "")).await
+    }
+
+    /// The whole state as one update.
+    pub(super) async fn update(&mut self, doc: &DocName) -> Result<Bytes, Failure> {
+        self.call(Method::GET, &doc_path(doc, "/update"), Bytes::new()).await
+    }
+
+    /// The shared types, as JSON text.
+    pub(super) async fn content(&mut self, doc: &DocName) -> Result<Bytes, Failure> {
+        self.call(Method::GET, &doc_path(doc, "/content"), Bytes::new()).await
+    }
+
+    /// The text of the document's text types, UTF-8.
+    pub(super) async fn text(&mut self, doc: &DocName) -> Result<Bytes, Failure> {
+        self.call(Method::GET, &doc_path(doc, "/text"), Bytes::new()).await
+    }
+
+    /// Merges an update.
+    pub(super) async fn import(&mut self, doc: &DocName, update: Bytes) -> Result<ImportReport, Failure> {
+        let answer = self.call(Method::POST, &doc_path(doc, "/update"), update).await?;
+        self.parse(&answer)
+    }
+
+    /// Folds the document's log into a snapshot.
+    pub(super) async fn compact(&mut self, doc: &DocName, dry_run: bool) -> Result<CompactReport, Failure> {
+        self.json(Method::POST, &doc_path(doc, &format!("/compact?dry_run={dry_run}"))).await
+    }
+
+    async fn json<T: DeserializeOwned>(&mut self, method: Method, path: &str) -> Result<T, Failure> {
+        let answer = self.call(method, path, Bytes::new()).await?;
+        self.parse(&answer)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Failure> {
+        serde_json::from_slice(answer).map_err(|error| {
+            let addr = self.addr;
+            Failure::open(format!(
+                "the server on {addr} answers otherwise than expected ({error}); is it another version?"
+            ))
+        })
+    }
+
+    /// Sends a request and returns the body of a good answer.
+    async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        match self.exchange(method.clone(), path, body.clone()).await {
+            Ok((status, answer)) => self.accept(status, answer),
+            // A server may close a connection that was idle just as we use it. Every request may be made twice: merging
+            // and compacting again change nothing.
+            Err(error) if error.is_closed() || error.is_incomplete_message() || error.is_canceled() => {
+                self.sender = dial(self.addr).await.map_err(|why| unreachable(self.addr, self.pid, &why))?;
+                let again = self.exchange(method, path, body).await;
+                let (status, answer) = again.map_err(|e| unreachable(self.addr, self.pid, &e.to_string()))?;
+                self.accept(status, answer)
+            }
+            Err(error) => Err(unreachable(self.addr, self.pid, &error.to_string())),
+        }
+    }
+
+    async fn exchange(&mut self, method: Method, path: &str, body: Bytes) -> hyper::Result<(StatusCode, Bytes)> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.addr.to_string())
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.credential))
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .body(Full::new(body))
+            .expect("encoded paths and our own headers make a request");
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    }
+
+    fn accept(&self, status: StatusCode, answer: Bytes) -> Result<Bytes, Failure> {
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let problem: Problem = serde_json::from_slice(&answer).unwrap_or_default();
+        let what = match (&*problem.detail, &*problem.title) {
+            ("", "") => format!("the server on {} answers {status}", self.addr),
+            ("", title) => title.to_owned(),
+            (detail, _) => detail.to_owned(),
+        };
+        Err(match (status, &*problem.kind) {
+            (StatusCode::NOT_FOUND, "no-such-document") => {
+                Failure::found(format!("{what}; `weft ls` lists those that do"))
+            }
+            (StatusCode::UNPROCESSABLE_ENTITY, _) => {
+                Failure::found(format!("{what}; it must be one Yjs update in v1 encoding"))
+            }
+            (_, "document-damaged") => Failure::found(format!("{what}; other documents are not affected")),
+            (StatusCode::PAYLOAD_TOO_LARGE, _) => Failure::found(what),
+            (StatusCode::UNAUTHORIZED, _) => Failure::open(format!(
+                "the server on {} refuses the credential of admin.json: {what}; was the data directory copied from \
+                 another one?",
+                self.addr
+            )),
+            (StatusCode::SERVICE_UNAVAILABLE, _) => {
+                Failure::open(format!("{what}; see the server's log (pid {}), then try again", self.pid))
+            }
+            _ => Failure::open(format!("{what}; see the server's log (pid {})", self.pid)),
+        })
+    }
+}
+
+/// A listener on all addresses is reached on this machine's own.
+fn reachable(mut addr: SocketAddr) -> SocketAddr {
+    match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => addr.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => addr.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    addr
+}
+
+async fn dial(addr: SocketAddr) -> Result<SendRequest<Full<Bytes>>, String> {
+    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr)).await {
+        Ok(connected) => connected.map_err(|e| e.to_string())?,
+        Err(_) => return Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
+    };
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    // Its errors come back through the sender as well.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}
+
+fn unreachable(addr: SocketAddr, pid: u32, why: &str) -> Failure {
+    Failure::open(format!("the server on {addr} (pid {pid}) cannot be reached: {why}; see its log, or stop it first"))
+}
+
+/// Everything but letters and digits, so that no name can end a path segment or a parameter.
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn doc_path(doc: &DocName, rest: &str) -> String {
+    format!("/api/v1/docs/{}{rest}", encoded(doc.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use hyper::Response;
+    use hyper::body::Incoming;
+    use hyper::service::service_fn;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn doc(name: &str) -> DocName {
+        DocName::parse(name).expect("a valid name")
+    }
+
+    #[test]
+    fn names_stay_one_segment() {
+        assert_eq!(doc_path(&doc("a/b c"), "/update"), "/api/v1/docs/a%2Fb%20c/update");
+        assert_eq!(doc_path(&doc("ä?#%2F"), ""), "/api/v1/docs/%C3%A4%3F%23%252F");
+        assert_eq!(doc_path(&doc(".."), ""), "/api/v1/docs/%2E%2E");
+    }
+
+    #[test]
+    fn a_listener_on_all_addresses_is_reached_on_loopback() {
+        let of = |text: &str| reachable(text.parse().expect("an address")).to_string();
+        assert_eq!(of("0.0.0.0:9"), "127.0.0.1:9");
+        assert_eq!(of("[::]:9"), "[::1]:9");
+        assert_eq!(of("10.0.0.1:9"), "10.0.0.1:9");
+    }
+
+    type Requests = Arc<Mutex<Vec<String>>>;
+
+    /// A server that notes requests and answers in turn, closing its connection after each one when told to.
+    async fn server(answers: Vec<(u16, &'static str)>, keep_alive: bool) -> (AdminFile, Requests) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let admin = listener.local_addr().expect("has an address");
+        let requests = Requests::default();
+        let noted = requests.clone();
+        let answers = Arc::new(Mutex::new(answers.into_iter()));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (noted, answers) = (noted.clone(), answers.clone());
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (noted, answers) = (noted.clone(), answers.clone());
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = body.collect().await.expect("a body").to_bytes();
+                        let auth = head.headers[header::AUTHORIZATION].to_str().expect("is text");
+                        noted.lock().expect("no panic").push(format!(
+                            "{} {} {auth} {}",
+                            head.method,
+                            head.uri,
+                            body.len()
+                        ));
+                        let (status, body) = answers.lock().expect("no panic").next().expect("an answer is left");
+                        let response = Response::builder().status(status).body(Full::new(Bytes::from(body)));
+                        Ok::<_, Infallible>(response.expect("a response"))
+                    }
+                });
+                let mut http = hyper::server::conn::http1::Builder::new();
+                http.keep_alive(keep_alive);
+                tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        (AdminFile { listen: admin, admin, credential: "secret".to_owned(), pid: 7 }, requests)
+    }
+
+    fn summary(name: &str) -> String {
+        serde_json::json!({
+            "name": name, "snapshot_bytes": 1, "log_bytes": 2, "log_records": 3, "updated_ms": 4, "peers": 0,
+        })
+        .to_string()
+    }
+
+    #[tokio::test]
+    async fn lists_are_read_page_by_page() {
+        let first = format!(r#"{{"docs":[{},{}],"next":"b c"}}"#, summary("a"), summary("b c"));
+        let second = format!(r#"{{"docs":[{}],"next":null}}"#, summary("d"));
+        for keep_alive in [true, false] {
+            let answers = vec![(200, &*first.clone().leak()), (200, &*second.clone().leak())];
+            let (admin, requests) = server(answers, keep_alive).await;
+            let mut client = AdminClient::connect(&admin).await.expect("connects");
+            let listed = client.list("a&b", None).await.expect("lists");
+            assert_eq!(listed.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["a", "b c", "d"]);
+            assert_eq!(
+                *requests.lock().expect("no panic"),
+                [
+                    "GET /api/v1/docs?limit=10000&prefix=a%26b Bearer secret 0",
+                    "GET /api/v1/docs?limit=10000&prefix=a%26b&after=b%20c Bearer secret 0",
+                ]
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_repeats_itself_is_left() {
+        let page = r#"{"docs":[],"next":"a"}"#;
+        let (admin, _) = server(vec![(200, page), (200, page)], true).await;
+        let mut client = AdminClient::connect(&admin).await.expect("connects");
+        assert!(client.list("", None).await.expect_err("gives up").text.contains("repeats"));
+    }
+
+    #[tokio::test]
+    async fn problems_become_exit_codes() {
+        let cases = [
+            (404, r#"{"type":"no-such-document","detail":"document \"x\" does not exist"}"#, 1, "weft ls"),
+            (404, r#"{"type":"no-such-route","detail":"nothing here"}"#, 3, "nothing here"),
+            (422, r#"{"type":"bad-update","detail":"the update is refused: too short"}"#, 1, "too short"),
+            (500, r#"{"type":"document-damaged","detail":"cannot be opened"}"#, 1, "cannot be opened"),
+            (413, r#"{"type":"too-large","detail":"at most 1 byte"}"#, 1, "at most 1 byte"),
+            (401, r#"{"type":"unauthorized","detail":"no"}"#, 3, "credential"),
+            (503, r#"{"type":"storage-failed","detail":"disk full"}"#, 3, "disk full"),
+            (503, r#"{"type":"unavailable","title":"Not now"}"#, 3, "Not now"),
+            (500, "<html>", 3, "answers 500"),
+            (200, "not json", 3, "another version"),
+        ];
+        for (status, body, code, part) in cases {
+            let (admin, _) = server(vec![(status, body)], true).await;
+            let mut client = AdminClient::connect(&admin).await.expect("connects");
+            let failure = client.show(&doc("x")).await.expect_err("fails");
+            assert_eq!(failure.code.number(), code, "{body}: {failure}");
+            assert!(failure.text.contains(part), "{body}: {failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_and_flags_are_sent() {
+        let imported = r#"{"name":"d","offered_bytes":3,"accepted_bytes":2,"parked_bytes":1}"#;
+        let compacted = r#"{"name":"d","log_records":1,"log_bytes":2,"snapshot_bytes_before":3,
+            "snapshot_bytes_after":4,"written":false,"took_ms":5}"#;
+        let (admin, requests) = server(vec![(200, imported), (200, compacted)], true).await;
+        let mut client = AdminClient::connect(&admin).await.expect("connects");
+        let report = client.import(&doc("d"), Bytes::from_static(b"abc")).await.expect("imports");
+        assert_eq!(report.accepted_bytes, 2);
+        assert!(!client.compact(&doc("d"), true).await.expect("compacts").written);
+        assert_eq!(
+            *requests.lock().expect("no panic"),
+            ["POST /api/v1/docs/d/update Bearer secret 3", "POST /api/v1/docs/d/compact?dry_run=true Bearer secret 0"]
+        );
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_said_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let admin = listener.local_addr().expect("has an address");
+        drop(listener);
+        let file = AdminFile { listen: admin, admin, credential: String::new(), pid: 7 };
+        let failure = AdminClient::connect(&file).await.err().expect("nobody listens");
+        assert!(failure.text.contains("pid 7") && failure.code.number() == 3, "{failure}");
+    }
+}

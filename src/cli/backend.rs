@@ -1,0 +1,247 @@
+//! Who does what a command asks for: the server that runs on the data directory, over its admin API, or this process,
+//! which opens the directory itself. Commands cannot tell the difference.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::admin_client::AdminClient;
+use super::failure::Failure;
+use super::serve;
+use crate::data_dir::{self, DataDir, DataDirError};
+use crate::hub::{CompactReport, DocReport, DocSummary, Hub, HubOptions, ImportReport, ListQuery};
+use crate::ids::DocName;
+
+/// How long a directory may be locked without a server that answers: one that is starting or stopping, or another
+/// command at work.
+const BUSY_FOR: Duration = Duration::from_secs(5);
+const BUSY_RETRY: Duration = Duration::from_millis(50);
+
+/// Either way to the documents.
+pub(super) enum Backend {
+    /// A server runs on the directory.
+    Online(AdminClient),
+    /// Nobody does, so we do.
+    Offline(Offline),
+}
+
+/// A data directory opened by this process.
+pub(super) struct Offline {
+    hub: Hub,
+    /// Keeps others out.
+    dir: DataDir,
+}
+
+/// Keeps the directory locked.
+pub(super) struct Closed {
+    _dir: Option<DataDir>,
+}
+
+/// What to do about a data directory that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfAbsent {
+    /// Make it.
+    Create,
+    /// Say so. A misspelt `--data` must not leave an empty directory behind.
+    Fail,
+}
+
+impl Backend {
+    /// Reaches the server on `data`, or else opens `data`.
+    pub(super) async fn open(data: &Path, if_absent: IfAbsent) -> Result<Self, Failure> {
+        if if_absent == IfAbsent::Fail && !data_dir::exists(data) {
+            let data = data.display();
+            return Err(Failure::open(format!("{data} is not a weft data directory; name the right one with --data")));
+        }
+        let started = Instant::now();
+        loop {
+            let refused = match DataDir::open(data) {
+                Ok(dir) => {
+                    let options = HubOptions { quarantine: Some(dir.quarantine()), ..HubOptions::default() };
+                    let hub = serve::open_hub(&dir, options).await.map_err(Failure::open)?;
+                    return Ok(Self::Offline(Offline { hub, dir }));
+                }
+                Err(locked @ DataDirError::Locked { .. }) => match data_dir::admin_of(data) {
+                    Some(admin) => match AdminClient::connect(&admin).await {
+                        Ok(client) => return Ok(Self::Online(client)),
+                        Err(refused) => refused,
+                    },
+                    None => Failure::open(locked),
+                },
+                Err(other) => return Err(Failure::open(other)),
+            };
+            if started.elapsed() > BUSY_FOR {
+                return Err(refused);
+            }
+            tokio::time::sleep(BUSY_RETRY).await;
+        }
+    }
+
+    /// Documents by name, at most `limit`.
+    pub(super) async fn list(&mut self, prefix: &str, limit: Option<usize>) -> Result<Vec<DocSummary>, Failure> {
+        match self {
+            Self::Online(client) => client.list(prefix, limit).await,
+            Self::Offline(Offline { hub, .. }) => {
+                Ok(hub.list(ListQuery { prefix: prefix.to_owned(), after: None, limit }).await?)
+            }
+        }
+    }
+
+    /// All about one document.
+    pub(super) async fn show(&mut self, doc: &DocName) -> Result<DocReport, Failure> {
+        match self {
+            Self::Online(client) => client.show(doc).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.show(doc).await?),
+        }
+    }
+
+    /// The whole state as one update.
+    pub(super) async fn update(&mut self, doc: &DocName) -> Result<Bytes, Failure> {
+        match self {
+            Self::Online(client) => client.update(doc).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.encode(doc, None).await?),
+        }
+    }
+
+    /// The shared types, as JSON text.
+    pub(super) async fn content(&mut self, doc: &DocName) -> Result<Bytes, Failure> {
+        match self {
+            Self::Online(client) => client.content(doc).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.content(doc).await?.to_string().into()),
+        }
+    }
+
+    /// The text of the document's text types, UTF-8.
+    pub(super) async fn text(&mut self, doc: &DocName) -> Result<Bytes, Failure> {
+        match self {
+            Self::Online(client) => client.text(doc).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.text(doc).await?.into()),
+        }
+    }
+
+    /// Merges an update; durable once this returns.
+    pub(super) async fn import(&mut self, doc: &DocName, update: Bytes) -> Result<ImportReport, Failure> {
+        match self {
+            Self::Online(client) => client.import(doc, update).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.import(doc, update).await?),
+        }
+    }
+
+    /// Folds the document's log into a snapshot.
+    pub(super) async fn compact(&mut self, doc: &DocName, dry_run: bool) -> Result<CompactReport, Failure> {
+        match self {
+            Self::Online(client) => client.compact(doc, dry_run).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.compact(doc, dry_run).await?),
+        }
+    }
+
+    /// Makes everything durable. The directory stays locked until [`Closed`] is dropped, which must be after the
+    /// runtime's end: the hub's own tasks keep the store open until then.
+    pub(super) async fn close(self) -> (Closed, Result<(), Failure>) {
+        match self {
+            Self::Online(_) => (Closed { _dir: None }, Ok(())),
+            Self::Offline(Offline { hub, dir }) => {
+                let drained = hub.drain().await.map_err(Failure::from);
+                (Closed { _dir: Some(dir) }, drained)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_dir::AdminFile;
+    use crate::server::{AdminOptions, AdminServer, DrainFlag};
+
+    /// `Y.Text` "t" with the content "weft", by client 1.
+    const WEFT: &[u8] = &[1, 1, 1, 0, 4, 1, 1, b't', 4, b'w', b'e', b'f', b't', 0];
+
+    fn doc(name: &str) -> DocName {
+        DocName::parse(name).expect("a valid name")
+    }
+
+    /// Every call there is, with what must come of it.
+    async fn does_everything(backend: &mut Backend) {
+        for name in ["notes/a b", "notes/ä?%2F", "other"] {
+            let report = backend.import(&doc(name), Bytes::from_static(WEFT)).await.expect("imports");
+            assert_eq!((report.offered_bytes, report.parked_bytes), (WEFT.len() as u64, 0));
+            assert!(report.accepted_bytes > 0);
+            let again = backend.import(&doc(name), Bytes::from_static(WEFT)).await.expect("imports");
+            assert_eq!(again.accepted_bytes, 0);
+        }
+        let names = |listed: Vec<DocSummary>| listed.into_iter().map(|d| d.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(backend.list("", None).await.expect("lists")), ["notes/a b", "notes/ä?%2F", "other"]);
+        assert_eq!(names(backend.list("notes/", Some(1)).await.expect("lists")), ["notes/a b"]);
+        let d = doc("notes/ä?%2F");
+        let report = backend.show(&d).await.expect("shows");
+        assert_eq!((report.state_vector, report.clients), (vec![(1, 4)], 1));
+        assert_eq!(report.roots, [("t".to_owned(), "text".to_owned())]);
+        assert_eq!(backend.update(&d).await.expect("exports"), WEFT);
+        assert_eq!(backend.text(&d).await.expect("exports"), "weft");
+        let content: serde_json::Value =
+            serde_json::from_slice(&backend.content(&d).await.expect("exports")).expect("is JSON");
+        assert_eq!(content, serde_json::json!({ "t": "weft" }));
+        let dry = backend.compact(&d, true).await.expect("compacts");
+        let wet = backend.compact(&d, false).await.expect("compacts");
+        assert_eq!((dry.written, wet.written), (false, true));
+        assert_eq!(dry.snapshot_bytes_after, wet.snapshot_bytes_after);
+
+        let missing = backend.show(&doc("nope")).await.expect_err("is not there");
+        assert!(!missing.concerns_all_documents() && missing.text.contains("weft ls"), "{missing}");
+        let garbage = backend.import(&d, Bytes::from_static(b"garbage")).await.expect_err("is refused");
+        assert!(!garbage.concerns_all_documents() && garbage.text.contains("v1"), "{garbage}");
+    }
+
+    #[test]
+    fn offline() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for if_absent in [IfAbsent::Create, IfAbsent::Fail] {
+            let runtime = serve::runtime().expect("starts");
+            let closed = runtime.block_on(async {
+                let mut backend = Backend::open(dir.path(), if_absent).await.expect("opens");
+                match if_absent {
+                    IfAbsent::Create => does_everything(&mut backend).await,
+                    IfAbsent::Fail => assert_eq!(backend.list("", None).await.expect("lists").len(), 3),
+                }
+                let (closed, result) = backend.close().await;
+                result.expect("drains");
+                closed
+            });
+            runtime.shutdown_timeout(serve::RUNTIME_END);
+            drop(closed);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn online() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut data = DataDir::open(dir.path()).expect("opens");
+        let hub = serve::open_hub(&data, HubOptions::default()).await.expect("opens");
+        let loopback = "127.0.0.1:0".parse().expect("an address");
+        let options = AdminOptions { listen: loopback, credential: "secret".to_owned() };
+        let server = AdminServer::start(&options, hub.clone(), DrainFlag::default()).expect("listens");
+        let admin = server.local_addr();
+        let file = AdminFile { listen: admin, admin, credential: "secret".to_owned(), pid: std::process::id() };
+        data.announce(&file).expect("announces");
+        let mut backend = Backend::open(dir.path(), IfAbsent::Fail).await.expect("reaches the server");
+        assert!(matches!(backend, Backend::Online(_)));
+        does_everything(&mut backend).await;
+
+        data.announce(&AdminFile { credential: "wrong".to_owned(), ..file }).expect("announces");
+        let mut stranger = Backend::open(dir.path(), IfAbsent::Fail).await.expect("reaches the server");
+        let refused = stranger.list("", None).await.expect_err("is refused");
+        assert!(refused.concerns_all_documents(), "{refused}");
+        hub.drain().await.expect("drains");
+    }
+
+    #[tokio::test]
+    async fn a_misspelt_directory_is_not_made() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let misspelt = dir.path().join("wfet-data");
+        let refused = Backend::open(&misspelt, IfAbsent::Fail).await.err().expect("refuses");
+        assert!(refused.text.contains("--data"), "{refused}");
+        assert!(!misspelt.exists());
+    }
+}

@@ -1,0 +1,130 @@
+//! `weft import`: merges an update into a document, or makes the document from it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::backend::Backend;
+use super::failure::Failure;
+use super::output::{self, Output};
+use super::{At, Outcome};
+use crate::hub::ImportReport;
+use crate::ids::DocName;
+use crate::limits::MESSAGE_BYTES_MAX;
+
+/// Arguments of `weft import`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  weft import notes/today today.yjs
+  curl -s https://example.com/state.yjs | weft import notes/today -
+
+The file holds one Yjs update in v1 encoding, as `weft export` or Y.encodeStateAsUpdate(doc) write it. It is merged with
+what the document already has; importing it twice changes nothing. Once the command returns, it is on disk.")]
+pub(super) struct ImportArgs {
+    #[command(flatten)]
+    pub(super) at: At,
+    /// The document; made if it does not exist
+    #[arg(value_name = "DOC", value_parser = DocName::parse)]
+    doc: DocName,
+    /// The update; `-` reads stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl ImportArgs {
+    /// The update, read before anything is opened.
+    pub(super) fn read(&self) -> Result<Bytes, Failure> {
+        let file = self.file.display();
+        let read = if self.file == Path::new("-") {
+            read_bounded(io::stdin().lock())
+        } else {
+            File::open(&self.file).and_then(read_bounded)
+        };
+        let bytes =
+            read.map_err(|e| Failure::open(format!("cannot read {file}: {e}; name another file, or - for stdin")))?;
+        match bytes.len() {
+            0 => Err(Failure::found(format!("{file} is empty; an update has at least two bytes"))),
+            n if n > MESSAGE_BYTES_MAX => {
+                let max = output::bytes(MESSAGE_BYTES_MAX as u64);
+                Err(Failure::found(format!("{file} is larger than {max}, the most one update may have; split it")))
+            }
+            _ => Ok(bytes.into()),
+        }
+    }
+}
+
+/// Reads at most one byte more than is allowed.
+fn read_bounded(file: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(super) async fn run(
+    args: &ImportArgs,
+    update: Bytes,
+    backend: &mut Backend,
+    out: &mut Output<'_>,
+) -> Result<Outcome, Failure> {
+    let report = backend.import(&args.doc, update).await?;
+    if out.is_json() {
+        out.json(&report)?;
+    } else {
+        out.line(&sentence(&report))?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn sentence(report: &ImportReport) -> String {
+    let name = output::printable(report.name.as_str());
+    let [offered, accepted, parked] =
+        [report.offered_bytes, report.accepted_bytes, report.parked_bytes].map(output::bytes);
+    let merged = match report.accepted_bytes {
+        0 if report.parked_bytes > 0 => format!("{name}: none of {offered} could be merged yet"),
+        0 => format!("{name}: nothing new in {offered}"),
+        _ => format!("{name}: {accepted} of {offered} merged"),
+    };
+    match report.parked_bytes {
+        0 => merged,
+        _ => format!("{merged}; {parked} are kept until an update arrives that they build on"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_says_what_became_of_the_bytes() {
+        let report = |accepted_bytes, parked_bytes| {
+            let name = DocName::parse("d").expect("a valid name");
+            sentence(&ImportReport { name, offered_bytes: 10, accepted_bytes, parked_bytes })
+        };
+        assert_eq!(report(10, 0), "d: 10 B of 10 B merged");
+        assert_eq!(report(0, 0), "d: nothing new in 10 B");
+        assert!(report(0, 10).starts_with("d: none of 10 B could be merged yet; 10 B are kept"));
+        assert!(report(4, 6).contains("4 B of 10 B merged; 6 B are kept"));
+    }
+
+    #[test]
+    fn files_that_cannot_be_updates_are_told_apart() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("f");
+        let read = |path: &Path| {
+            let at = At { data: PathBuf::new(), json: false };
+            let doc = DocName::parse("d").expect("a valid name");
+            ImportArgs { at, doc, file: path.to_owned() }.read()
+        };
+        assert_eq!(read(&path).expect_err("is not there").code.number(), 3);
+        assert_eq!(read(dir.path()).expect_err("is a directory").code.number(), 3);
+        std::fs::write(&path, b"").expect("writes");
+        assert_eq!(read(&path).expect_err("is empty").code.number(), 1);
+        std::fs::write(&path, b"ab").expect("writes");
+        assert_eq!(read(&path).expect("reads"), "ab");
+        File::create(&path).and_then(|f| f.set_len(MESSAGE_BYTES_MAX as u64 + 1)).expect("writes");
+        assert!(read(&path).expect_err("is too large").text.contains("33.6 MB"));
+    }
+}
