@@ -22,8 +22,16 @@ pub struct Awareness {
     own: BTreeMap<PeerId, ClientId>,
     /// The same the other way round; the latest claim counts.
     claims: BTreeMap<ClientId, PeerId>,
+    /// Peers that have answered us: what they say from now on may be an echo.
+    settled: BTreeSet<PeerId>,
+    /// How many present clients each peer introduced.
+    introduced: BTreeMap<PeerId, usize>,
     /// Clients whose entry changed since [`Awareness::take_changes`].
     changed: BTreeSet<ClientId>,
+    /// When the next entry expires…
+    due: Option<Instant>,
+    /// …unless something has changed since that was found out.
+    due_is_stale: bool,
 }
 
 #[derive(Debug)]
@@ -38,6 +46,12 @@ struct Presence {
 }
 
 impl Awareness {
+    /// The peer has answered our SyncStep1, so it has heard of the others. What stock clients say of themselves on opening
+    /// comes earlier (WIRE §1).
+    pub fn settle(&mut self, peer: PeerId) {
+        self.settled.insert(peer);
+    }
+
     /// Takes in one validated awareness message. Returns what to answer this peer alone, if anything: tombstones of
     /// entries that it believes alive, upon which its client announces itself anew (WIRE g12).
     pub fn apply(&mut self, peer: PeerId, message: &[u8], now: Instant) -> Option<Bytes> {
@@ -45,14 +59,19 @@ impl Awareness {
         let alone = entries.left() == 1;
         let mut tombstones = Vec::new();
         for entry in entries.map_while(Result::ok) {
-            // A client's first words are about itself, and about nobody else. Claiming by them moves ownership even when
-            // nothing else is new: a socket that replaces a dead one announces an unchanged clock (WIRE g12).
-            if alone && entry.state.is_some() && !self.own.contains_key(&peer) {
+            if alone && entry.state.is_some() && self.may_claim(peer, entry.client) {
                 self.own.insert(peer, entry.client);
                 self.claims.insert(entry.client, peer);
-                if let Some(presence) = self.clients.get_mut(&entry.client) {
-                    presence.owner = Some(peer);
+                if let Some(presence) = self.clients.get_mut(&entry.client)
+                    && presence.state.is_some()
+                {
+                    hand_over(&mut self.introduced, presence, Some(peer));
                 }
+            }
+            if self.clients.len() >= AWARENESS_CLIENTS_MAX && !self.clients.contains_key(&entry.client) {
+                // The living go before the dead, or one peer could fill the table with the latter.
+                let changed = &self.changed;
+                self.clients.retain(|client, presence| presence.state.is_some() || changed.contains(client));
             }
             if self.accepts(peer, &entry) {
                 self.set(peer, &entry, now);
@@ -71,8 +90,16 @@ impl Awareness {
         Some(awareness::encode(entries).into())
     }
 
-    /// WIRE g9 with ownership: newer clocks win; the same clock can only remove; a null for somebody whose own socket
-    /// lives is the opinion of a client that slept (WIRE g11) and is ignored.
+    /// A client's first words are about itself, and about nobody else. Claiming by them moves ownership even when nothing
+    /// else is new: a socket that replaces a dead one announces an unchanged clock (WIRE g12). Of a peer that is no longer
+    /// new, the same words may be an echo (WIRE g10), so they only claim whom nobody speaks for.
+    fn may_claim(&self, peer: PeerId, client: ClientId) -> bool {
+        let spoken_for = || self.clients.get(&client).is_some_and(|presence| presence.owner.is_some());
+        !self.own.contains_key(&peer) && (!self.settled.contains(&peer) || !spoken_for())
+    }
+
+    /// WIRE g9 with ownership: newer clocks win; the same clock can only remove. Of somebody whose own socket lives, others
+    /// know nothing newer: a null is the opinion of a client that slept (WIRE g11), anything else has come a detour.
     fn accepts(&self, peer: PeerId, entry: &Entry<'_>) -> bool {
         let Some(known) = self.clients.get(&entry.client) else {
             // A tombstone of somebody unknown is no news.
@@ -83,17 +110,18 @@ impl Awareness {
         if !(newer || removes) {
             return false;
         }
-        let foreign = known.owner.is_some_and(|owner| owner != peer);
-        if foreign && entry.state.is_none() {
-            return false;
+        if let Some(owner) = known.owner.filter(|owner| *owner != peer) {
+            let speaks_for = |peer| self.own.get(peer) == Some(&entry.client);
+            if entry.state.is_none() || (speaks_for(&owner) && !speaks_for(&peer)) {
+                return false;
+            }
         }
         is_json(entry)
     }
 
     fn has_room_for(&self, peer: PeerId) -> bool {
         self.clients.len() < AWARENESS_CLIENTS_MAX
-            && self.clients.values().filter(|presence| presence.owner == Some(peer)).count()
-                < AWARENESS_CLIENTS_PER_PEER_MAX
+            && self.introduced.get(&peer).is_none_or(|count| *count < AWARENESS_CLIENTS_PER_PEER_MAX)
     }
 
     fn set(&mut self, peer: PeerId, entry: &Entry<'_>, now: Instant) {
@@ -108,11 +136,12 @@ impl Awareness {
         presence.since = now;
         presence.state = entry.state.map(Into::into);
         if presence.state.is_none() {
-            presence.owner = None;
+            hand_over(&mut self.introduced, presence, None);
         } else if presence.owner.is_none() && !claimed_by_other {
-            presence.owner = Some(peer);
+            hand_over(&mut self.introduced, presence, Some(peer));
         }
         self.changed.insert(entry.client);
+        self.due_is_stale = true;
     }
 
     /// The peer's connection ended: whom it spoke for is gone, at the same clock (WIRE g12).
@@ -122,16 +151,22 @@ impl Awareness {
         {
             self.claims.remove(&own);
         }
+        self.settled.remove(&peer);
         for (&client, presence) in &mut self.clients {
             if presence.owner == Some(peer) {
                 bury(presence, now);
                 self.changed.insert(client);
+                self.due_is_stale = true;
             }
         }
+        self.introduced.remove(&peer);
     }
 
     /// Removes states that nobody alive speaks for and old tombstones. Returns when to look again.
     pub fn expire(&mut self, now: Instant) -> Option<Instant> {
+        if !self.due_is_stale && self.due.is_none_or(|due| due > now) {
+            return self.due;
+        }
         let changed = &mut self.changed;
         let mut next: Option<Instant> = None;
         self.clients.retain(|&client, presence| {
@@ -150,6 +185,9 @@ impl Awareness {
             }
             keep
         });
+        // What is kept only to be announced may go at the next look.
+        self.due_is_stale = next.is_some_and(|next| next <= now);
+        self.due = next;
         next
     }
 
@@ -179,6 +217,19 @@ impl Awareness {
         let presence = self.clients.get(&client)?;
         Some(Entry { client, clock: presence.clock, state: presence.state.as_deref() })
     }
+}
+
+/// Notes who introduced a client from now on.
+fn hand_over(introduced: &mut BTreeMap<PeerId, usize>, presence: &mut Presence, owner: Option<PeerId>) {
+    if let Some(last) = presence.owner
+        && let Some(count) = introduced.get_mut(&last)
+    {
+        *count = count.saturating_sub(1);
+    }
+    if let Some(owner) = owner {
+        *introduced.entry(owner).or_default() += 1;
+    }
+    presence.owner = owner;
 }
 
 fn bury(presence: &mut Presence, now: Instant) {
@@ -283,6 +334,47 @@ mod tests {
         table.take_changes();
         table.leave(A, now);
         assert_eq!(decoded(table.take_changes()), [(8, 0, None)]);
+    }
+
+    #[test]
+    fn g10_an_echo_of_one_other_claims_nobody() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        table.apply(A, &message(&[(7, 1, Some("{}"))]), now);
+        table.take_changes();
+        // B shows nothing of itself, so its first words are an echo.
+        table.settle(B);
+        table.apply(B, &message(&[(7, 1, Some("{}"))]), now);
+        table.leave(A, now);
+        assert_eq!(decoded(table.take_changes()), [(7, 1, None)]);
+        table.apply(B, &message(&[(9, 1, Some("{}"))]), now);
+        table.take_changes();
+        table.leave(B, now);
+        assert_eq!(decoded(table.take_changes()), [(9, 1, None)], "it may still introduce itself later");
+    }
+
+    #[test]
+    fn nobody_else_moves_the_cursor_of_one_who_is_there() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        table.apply(A, &message(&[(7, 1, Some("{}"))]), now);
+        table.apply(B, &message(&[(8, 1, Some("{}"))]), now);
+        table.take_changes();
+        table.apply(B, &message(&[(7, 9, Some("{\"forged\":true}"))]), now);
+        assert_eq!(table.take_changes(), None);
+        table.apply(A, &message(&[(7, 2, Some("{}"))]), now);
+        assert_eq!(decoded(table.take_changes()), [state(7, 2, "{}")]);
+    }
+
+    #[test]
+    fn tombstones_make_room_for_the_living() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        for client in 0..AWARENESS_CLIENTS_MAX as u64 {
+            table.apply(A, &message(&[(client, 1, Some("{}"))]), now);
+            table.apply(A, &message(&[(client, 1, None)]), now);
+            table.take_changes();
+        }
+        assert_eq!((table.clients.len(), table.present()), (AWARENESS_CLIENTS_MAX, 0));
+        table.apply(B, &message(&[(99_999, 1, Some("{}"))]), now);
+        assert_eq!((table.clients.len(), table.present()), (1, 1));
     }
 
     #[test]

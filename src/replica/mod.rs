@@ -241,6 +241,7 @@ impl Replica {
         match message {
             ClientMessage::SyncStep1(state_vector) => turn.asks.push((id, state_vector)),
             ClientMessage::SyncStep2(update) | ClientMessage::Update(update) => {
+                self.awareness.settle(id);
                 self.hear_update(id, update, turn, effects);
             }
             ClientMessage::Awareness(entries) => {
