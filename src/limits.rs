@@ -137,8 +137,9 @@ pub const CHECKPOINT_BYTES: u64 = 32 << 20;
 /// Longest time a journal record waits for a checkpoint.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
-/// Update bytes gathered by a checkpoint before they are given to the store.
-pub const CHECKPOINT_BATCH_BYTES: usize = 32 << 20;
+/// Update bytes gathered by a checkpoint before they are given to the store: beyond it a document gets a second record,
+/// and the memory of a checkpoint stays a small multiple of this.
+pub const CHECKPOINT_BATCH_BYTES: usize = 8 << 20;
 /// Documents that may wait for compaction; those that don't fit come again with a later checkpoint.
 pub const COMPACT_QUEUE_MAX: usize = 100_000;
 /// Updates kept in quarantine.

@@ -111,6 +111,22 @@ impl AdminClient {
         self.json(Method::POST, &doc_path(doc, &format!("/compact?dry_run={dry_run}"))).await
     }
 
+    /// Why the server takes no edits now; `None` when it does.
+    pub(super) async fn not_ready(&mut self) -> Result<Option<String>, Failure> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Readiness {
+            reason: String,
+        }
+        let answer = self.exchange(Method::GET, "/ready", Bytes::new()).await;
+        let (status, answer) = answer.map_err(|e| unreachable(self.addr, self.pid, &e.to_string()))?;
+        if status.is_success() {
+            return Ok(None);
+        }
+        let Readiness { reason } = serde_json::from_slice(&answer).unwrap_or_default();
+        Ok(Some(if reason.is_empty() { format!("it answers {status}") } else { reason }))
+    }
+
     async fn json<T: DeserializeOwned>(&mut self, method: Method, path: &str) -> Result<T, Failure> {
         let answer = self.call(method, path, Bytes::new()).await?;
         self.parse(&answer)

@@ -6,6 +6,7 @@ mod backend;
 mod compact;
 mod export;
 mod failure;
+mod health;
 mod import;
 mod ls;
 mod output;
@@ -24,6 +25,7 @@ use self::backend::{Backend, IfAbsent};
 use self::compact::CompactArgs;
 use self::export::ExportArgs;
 use self::failure::Failure;
+use self::health::HealthArgs;
 use self::import::ImportArgs;
 use self::ls::LsArgs;
 use self::output::Output;
@@ -64,6 +66,8 @@ enum Command {
     Import(ImportArgs),
     /// Fold update logs into snapshots
     Compact(CompactArgs),
+    /// Say whether a server runs on the directory and takes edits
+    Health(HealthArgs),
 }
 
 /// What every command but `serve` takes.
@@ -108,6 +112,7 @@ pub fn main() -> ExitCode {
             };
             ("import", args.read().and_then(run))
         }
+        Command::Health(args) => ("health", with_output(&args.at, |out| health::run(&args, out))),
         Command::Compact(args) => {
             ("compact", with_backend(&args.at, IfAbsent::Fail, async |b, out| compact::run(&args, b, out).await))
         }
@@ -131,21 +136,27 @@ fn with_backend(
     command: impl AsyncFnOnce(&mut Backend, &mut Output<'_>) -> Result<Outcome, Failure>,
 ) -> Result<Outcome, Failure> {
     let runtime = serve::runtime()?;
+    with_output(at, |out| {
+        let (_locked, result) = runtime.block_on(async {
+            let mut backend = match Backend::open(&at.data, if_absent).await {
+                Ok(backend) => backend,
+                Err(failure) => return (None, Err(failure)),
+            };
+            let result = command(&mut backend, out).await;
+            let (locked, closed) = backend.close().await;
+            (Some(locked), result.and_then(|outcome| closed.map(|()| outcome)))
+        });
+        runtime.shutdown_timeout(serve::RUNTIME_END);
+        result
+    })
+}
+
+/// Runs a command that prints to stdout.
+fn with_output(at: &At, command: impl FnOnce(&mut Output<'_>) -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let mut stdout = io::stdout().lock();
     let terminal = stdout.is_terminal();
-    let mut out = Output::new(&mut stdout, terminal, at.json, now_ms);
-    let (_locked, result) = runtime.block_on(async {
-        let mut backend = match Backend::open(&at.data, if_absent).await {
-            Ok(backend) => backend,
-            Err(failure) => return (None, Err(failure)),
-        };
-        let result = command(&mut backend, &mut out).await;
-        let (locked, closed) = backend.close().await;
-        (Some(locked), result.and_then(|outcome| closed.map(|()| outcome)))
-    });
-    runtime.shutdown_timeout(serve::RUNTIME_END);
-    result
+    command(&mut Output::new(&mut stdout, terminal, at.json, now_ms))
 }
 
 #[cfg(test)]

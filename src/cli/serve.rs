@@ -83,11 +83,7 @@ fn raise_open_files() -> Option<u64> {
 fn connections_within(wanted: usize, open_files: Option<u64>) -> usize {
     let Some(open_files) = open_files else { return wanted };
     let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
-    let possible = open_files - OPEN_FILES_RESERVED.min(open_files / 2);
-    if possible < wanted {
-        tracing::info!(wanted, possible, open_files, "the limit on open files allows fewer connections");
-    }
-    wanted.min(possible)
+    wanted.min(open_files - OPEN_FILES_RESERVED.min(open_files / 2))
 }
 
 fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Result<(), Failure> {
@@ -118,6 +114,10 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         AdminFile { listen: server.local_addr(), admin: admin.local_addr(), credential, pid: std::process::id() };
     data_dir.announce(&reachable).map_err(Failure::open)?;
     announce(settings, server.local_addr(), admin.local_addr());
+    let (wanted, possible) = (settings.connections_max, server_options.connections_max);
+    if possible < wanted {
+        tracing::info!(wanted, possible, ?open_files, "the limit on open files allows fewer connections");
+    }
     drop(entered);
 
     runtime.block_on(async {

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::AbortHandle;
 
 pub use self::admin::{CompactReport, DocReport, DocSummary, ImportReport, ListQuery};
 pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
@@ -54,6 +55,8 @@ struct Inner {
     loads: Semaphore,
     checkpoints: Checkpoints,
     compactions: Compactions,
+    /// What runs beside the documents' tasks, ended by a drain.
+    background: Mutex<Vec<AbortHandle>>,
 }
 
 /// How the hub behaves.
@@ -167,13 +170,17 @@ impl Hub {
             loads: Semaphore::new(LOADS_MAX),
             checkpoints: Checkpoints::default(),
             compactions: Compactions::default(),
+            background: Mutex::default(),
         });
         let (started, pending) = (Instant::now(), inner.journal.bytes_pending());
         inner.checkpoint().await?;
         checkpoint::log_recovery(pending, started.elapsed());
-        tokio::spawn(inner.clone().checkpoint_forever());
-        tokio::spawn(inner.clone().compact_forever());
-        tokio::spawn(inner.clone().watch_journal());
+        let background = [
+            tokio::spawn(inner.clone().checkpoint_forever()).abort_handle(),
+            tokio::spawn(inner.clone().compact_forever()).abort_handle(),
+            tokio::spawn(inner.clone().watch_journal()).abort_handle(),
+        ];
+        inner.background().extend(background);
         Ok(Hub { inner })
     }
 
@@ -201,10 +208,7 @@ impl Hub {
 
     /// Lists stored documents, sorted by the bytes of their names.
     pub async fn list(&self, query: ListQuery) -> Result<Vec<DocSummary>, HubError> {
-        // After a failure the store still answers, with what it has (S7).
-        if self.inner.failure().is_none() {
-            self.inner.checkpoint().await?;
-        }
+        self.inner.checkpoint_unless_failed().await?;
         let limit = query.limit.unwrap_or(usize::MAX);
         let listed = self.inner.in_store(move |store| store.list(&query.prefix, query.after.as_ref(), limit)).await?;
         let summarise = |(name, head): (DocName, _)| DocSummary::new(name, &head, 0);
@@ -214,6 +218,7 @@ impl Hub {
     /// All about one document.
     pub async fn show(&self, doc: &DocName) -> Result<DocReport, HubError> {
         self.must_exist(doc).await?;
+        self.inner.checkpoint_unless_failed().await?;
         let census = self.ask(doc, Query::Census).await?;
         let content = self.ask(doc, Query::Content).await?;
         let state = self.encode(doc, None).await?;
@@ -275,6 +280,9 @@ impl Hub {
                 // An error means that the task has ended by itself.
                 let _ = stopped.await;
             }
+        }
+        for task in self.inner.background().drain(..) {
+            task.abort();
         }
         if let Some(cause) = &*self.inner.failure() {
             return Err(HubError::Storage(cause.clone()));
@@ -383,6 +391,10 @@ impl Inner {
         HubError::Storage(cause)
     }
 
+    fn storage_has_failed(&self) -> bool {
+        self.failure().is_some()
+    }
+
     fn storage_error(&self) -> HubError {
         HubError::Storage(self.failure().clone().unwrap_or_else(|| "the journal has failed".to_owned()))
     }
@@ -402,6 +414,10 @@ impl Inner {
     fn awake(&self) -> MutexGuard<'_, HashMap<DocName, Arc<Mailbox>>> {
         // Nothing under this lock can leave the map half changed.
         self.awake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn background(&self) -> MutexGuard<'_, Vec<AbortHandle>> {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<String>> {

@@ -13,7 +13,7 @@ pub enum JournalError {
     /// A segment holds something that no crash can explain (S2). Nothing was changed on disk.
     #[error(
         "read journal segment {}: {why} at byte {offset}. Acknowledged edits may be in what follows, so nothing was \
-         changed; check the disk, then restore this file or the data directory from a copy (`weft restore`). Moving \
+         changed; check the disk, then restore this file or the data directory from a copy. Moving \
          the file out of the journal's directory lets weft start without the edits in it that were not yet stored",
         segment.display()
     )]

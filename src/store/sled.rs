@@ -732,8 +732,8 @@ fn open_engine(dir: &Path) -> Result<sled::Db, String> {
 /// What an operator reads when the database cannot be used (S5).
 fn broken(dir: &Path, why: &str) -> String {
     format!(
-        "the database in {} cannot be used: {why}; run `weft verify` to see what is left or `weft restore` to go back to \
-         a backup, and keep the directory until then",
+        "the database in {} cannot be used: {why}; keep the data directory as it is for a look at what is left, and start \
+         weft on a copy from before, with --data",
         dir.display()
     )
 }
