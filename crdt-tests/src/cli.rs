@@ -54,10 +54,11 @@ impl Cli {
         Self::on(server.data())
     }
 
-    /// Runs `weft ARGS… --data DIR` with nothing on stdin, and gives whatever came of it.
+    /// Runs `weft COMMAND --data DIR ARGS…` with nothing on stdin, and gives whatever came of it.
     pub fn run<S: AsRef<str>>(&self, args: &[S]) -> Output {
         let mut command = Command::new(&self.binary);
-        command.args(args.iter().map(AsRef::as_ref)).arg("--data").arg(&self.data).stdin(Stdio::null());
+        let mut args = args.iter().map(AsRef::as_ref);
+        command.args(args.next()).arg("--data").arg(&self.data).args(args).stdin(Stdio::null());
         let output = command.output().expect("cannot run weft");
         Output {
             code: output.status.code().unwrap_or(-1),
