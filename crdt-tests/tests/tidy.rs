@@ -172,7 +172,8 @@ fn the_pure_rooms_read_no_clock_and_roll_no_dice() {
     let mut wrong = Vec::new();
     for source in sources("src").into_iter().filter(|source| matches!(source.room(), "ids" | "wire" | "replica")) {
         let code = source.code();
-        let impure = ["Instant::now", "SystemTime", "HashMap", "HashSet", "std::fs", "std::net", "std::thread", "rand::"];
+        let impure =
+            ["Instant::now", "SystemTime", "HashMap", "HashSet", "std::fs", "std::net", "std::thread", "rand::"];
         wrong.extend(impure.iter().filter(|name| code.contains(**name)).map(|name| format!("{}: {name}", source.path)));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
