@@ -48,6 +48,8 @@ pub const PARKED_BYTES_MAX: usize = 1 << 20;
 pub const PARKED_UPDATES_MAX: usize = 1_000;
 /// Most updates integrated in one yrs transaction (DEPENDENCIES, safe use 5).
 pub const INTEGRATE_UPDATES_MAX: usize = 1_000;
+/// Most clients in one update given to yrs, which recurses once for each.
+pub const INTEGRATE_CLIENTS_MAX: usize = 256;
 /// Bytes of messages that may wait in one document's inbox; beyond it sessions wait, and so do their sockets.
 /// At least one [`MESSAGE_BYTES_MAX`], or that message could never enter.
 pub const INBOX_BYTES_MAX: usize = 64 << 20;

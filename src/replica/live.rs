@@ -8,8 +8,9 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use yrs::updates::decoder::Decode;
-use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, Transact, Update};
+use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, Transact, TransactionMut, Update};
 
+use super::steps::{needs_steps, steps};
 use crate::limits::INTEGRATE_UPDATES_MAX;
 use crate::wire::lib0::SAFE_INTEGER_MAX;
 use crate::wire::state_vector::{self, StateVector};
@@ -62,8 +63,12 @@ impl Live {
             self.guarded(|doc| {
                 let mut txn = ManuallyDrop::new(doc.transact_mut());
                 for update in updates.by_ref().take(INTEGRATE_UPDATES_MAX) {
-                    let update = Update::decode_v1(update).map_err(|e| IntegrateError::Refused(e.to_string()))?;
-                    txn.apply_update(update).map_err(|e| IntegrateError::Refused(e.to_string()))?;
+                    if needs_steps(update) {
+                        let steps = steps(update).map_err(refused)?;
+                        steps.iter().try_for_each(|step| apply(&mut txn, step))?;
+                    } else {
+                        apply(&mut txn, update)?;
+                    }
                 }
                 txn.commit();
                 let complete = !txn.has_missing_updates();
@@ -77,8 +82,7 @@ impl Live {
     /// The diff that answers `state_vector`: what its sender is missing, and the whole delete set.
     pub fn diff(&mut self, state_vector: &StateVector) -> Result<Vec<u8>, IntegrateError> {
         self.guarded(|doc| {
-            let state_vector = yrs::StateVector::decode_v1(&state_vector::encode(state_vector))
-                .map_err(|e| IntegrateError::Refused(e.to_string()))?;
+            let state_vector = yrs::StateVector::decode_v1(&state_vector::encode(state_vector)).map_err(refused)?;
             Ok(doc.transact().encode_diff_v1(&state_vector))
         })
     }
@@ -107,4 +111,13 @@ impl Live {
         }
         result
     }
+}
+
+fn apply(txn: &mut TransactionMut<'_>, update: &[u8]) -> Result<(), IntegrateError> {
+    let update = Update::decode_v1(update).map_err(refused)?;
+    txn.apply_update(update).map_err(refused)
+}
+
+fn refused(error: impl std::fmt::Display) -> IntegrateError {
+    IntegrateError::Refused(error.to_string())
 }
