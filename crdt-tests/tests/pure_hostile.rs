@@ -1,0 +1,336 @@
+//! Hostile bytes, one by one: each is refused or harmless, costs next to nothing, and leaves the others alone.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crdt_tests::author::{Author, Habit, listener, view};
+use crdt_tests::sweep::sweep;
+use rand::Rng;
+use weft::ids::{ClientId, PeerId, Seq};
+use weft::limits::{PARKED_UPDATES_MAX, TYPE_DEPTH_MAX};
+use weft::replica::{Effects, Event, Replica};
+use weft::wire::close::CloseReason;
+use weft::wire::lib0::{write_var_bytes, write_var_uint};
+use weft::wire::message::{ClientMessage, ServerMessage};
+use weft::wire::{WireError, awareness, state_vector, update, ywebsocket};
+
+/// Counts what the current thread holds, and the most it has held.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    // While a thread ends there is nothing to count with.
+    let _ = HELD.try_with(|held| {
+        held.set(held.get() + bytes);
+        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
+    });
+}
+
+// SAFETY: every call is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most that `work` held at once, bytes.
+fn peak_of(work: impl FnOnce()) -> isize {
+    let before = HELD.get();
+    MOST.set(before);
+    work();
+    MOST.get() - before
+}
+
+fn var(value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_var_uint(&mut out, value);
+    out
+}
+
+const A: PeerId = PeerId(1);
+const B: PeerId = PeerId(2);
+
+fn say(replica: &mut Replica, peer: PeerId, message: ClientMessage<'_>) -> Effects {
+    replica.handle(&[Event::Message(peer, message)], Instant::now())
+}
+
+fn with_peers() -> Replica {
+    let mut replica = Replica::new();
+    let ask = |peer| Event::Message(peer, ClientMessage::SyncStep1(&[0]));
+    replica.handle(&[Event::Joined(A), Event::Joined(B), ask(A), ask(B)], Instant::now());
+    replica
+}
+
+#[test]
+fn claims_cost_a_comparison() {
+    let huge = [1 << 20, 1 << 28, (1 << 32) - 1, 1 << 32, (1 << 53) - 1, 1 << 53, u64::MAX];
+    let mut hostile: Vec<Vec<u8>> = Vec::new();
+    for claim in huge.map(var) {
+        let with = |before: &[u8], after: &[u8]| [before, &claim, after].concat();
+        hostile.extend([
+            // Counts: of sections, structs, delete sets, ranges; of values; of entries of a state vector.
+            with(&[], &[]),
+            with(&[], &[0, 0, 0, 0]),
+            with(&[1], &[5, 0, 0, 1, 0]),
+            with(&[0], &[5, 1, 0, 1]),
+            with(&[0, 1, 5], &[0, 1]),
+            with(&[1, 1, 5, 0, 8, 1, 1, b'a'], &[126, 0]),
+            with(&[1, 1, 5, 0, 8, 1, 1, b'a', 1, 117], &[126, 0]),
+            with(&[1, 1, 5, 0, 8, 1, 1, b'a', 1, 118], &[1, b'k', 126, 0]),
+            // Lengths: of text, bytes, keys.
+            with(&[1, 1, 5, 0, 4, 1, 1, b'a'], &[b'x', 0]),
+            with(&[1, 1, 5, 0, 3, 1, 1, b'a'], &[1, 0]),
+            with(&[1, 1, 5, 0, 4, 1], &[b'a', 1, b'x', 0]),
+            // Clients and clocks.
+            with(&[1, 1], &[0, 0, 1, 0]),
+            with(&[1, 1, 5], &[0, 1, 0]),
+            with(&[1, 1, 5, 0, 0], &[0]),
+            with(&[1, 1, 5, 0, 10], &[0]),
+            with(&[0, 1, 5, 1], &[1]),
+            with(&[0, 1, 5, 1, 0], &[]),
+            with(&[1, 1, 5, 0, 0x84, 7], &[1, b'x', 0]),
+        ]);
+    }
+    for bytes in &hostile {
+        let peak = peak_of(|| {
+            let _ = (update::validate(bytes), state_vector::validate(bytes), awareness::validate(bytes));
+            for tag in [&[0u8, 0][..], &[0, 1], &[0, 2], &[1], &[102]] {
+                let mut frame = tag.to_vec();
+                write_var_bytes(&mut frame, bytes);
+                if let Ok(Some(message)) = ywebsocket::parse(&frame) {
+                    let mut replica = with_peers();
+                    assert_eq!(say(&mut replica, A, message).broken, None, "{bytes:?}");
+                    // An id of 53 bits and a length of 2^20 are allowed; what they stand for still costs nothing.
+                    assert_eq!(say(&mut replica, B, ClientMessage::SyncStep1(&[0])).broken, None);
+                }
+            }
+        });
+        assert!(peak < 64 << 10, "{peak} bytes for {bytes:?}");
+    }
+}
+
+#[test]
+fn nesting_costs_no_stack() {
+    for depth in [129, 8_000, 100_000, 1_000_000] {
+        for (open, leaf) in [(&[117u8, 1][..], 126), (&[118, 1, 1, b'k'], 126)] {
+            let mut bytes = vec![1, 1, 5, 0, 8, 1, 1, b'a', 1];
+            bytes.extend(open.repeat(depth));
+            bytes.extend([leaf, 0]);
+            assert_eq!(update::validate(&bytes), Err(WireError::TooDeep), "{depth}");
+        }
+        let json = "[".repeat(depth) + &"]".repeat(depth);
+        let mut bytes = vec![1, 1, 5, 0, 5, 1, 1, b'a'];
+        write_var_bytes(&mut bytes, json.as_bytes());
+        bytes.push(0);
+        assert_eq!(update::validate(&bytes), Err(WireError::NotJson), "{depth}");
+    }
+}
+
+/// One struct of `client` at `clock`: a map in `parent`.
+fn nested_type(client: u8, clock: u64, parent: Option<u64>) -> Vec<u8> {
+    let mut bytes = vec![1, 1, client];
+    bytes.extend(var(clock));
+    bytes.push(0x27);
+    match parent {
+        None => bytes.extend([1, 1, b'm']),
+        Some(parent) => bytes.extend([&[0, client][..], &var(parent)].concat()),
+    }
+    bytes.extend([1, b'k', 1, 0]);
+    bytes
+}
+
+#[test]
+fn types_nest_to_a_bound_across_updates_and_loads() {
+    let mut replica = with_peers();
+    let mut log = Vec::new();
+    for depth in 0..u64::from(TYPE_DEPTH_MAX) {
+        let update = nested_type(5, depth, depth.checked_sub(1));
+        let effects = say(&mut replica, A, ClientMessage::Update(&update));
+        assert!(effects.close.is_empty() && effects.broadcast.is_some(), "{depth}");
+        log.push(update);
+    }
+    let deepest = u64::from(TYPE_DEPTH_MAX);
+    let too_deep = nested_type(5, deepest, Some(deepest - 1));
+    let effects = say(&mut replica, A, ClientMessage::Update(&too_deep));
+    assert_eq!(effects.close, [(A, CloseReason::UpdateRefused)]);
+    assert!(effects.append.is_empty() && effects.broadcast.is_none());
+    // The refused tick is still free, for something else.
+    let sibling = nested_type(5, deepest, Some(deepest - 2));
+    assert!(say(&mut replica, B, ClientMessage::Update(&sibling)).broadcast.is_some());
+    // The same in one update, and after a load.
+    let mut loaded = Replica::load(log.iter().map(|update| &update[..]), Seq(log.len() as u64)).unwrap();
+    loaded.handle(&[Event::Joined(A)], Instant::now());
+    assert_eq!(say(&mut loaded, A, ClientMessage::Update(&too_deep)).close.len(), 1);
+    // Deleting the outermost takes all of it along without harm.
+    assert_eq!(say(&mut replica, B, ClientMessage::Update(&[0, 1, 5, 1, 0, 1])).broken, None);
+    replica.content().unwrap();
+}
+
+#[test]
+fn overlapping_blocks_of_one_client_are_cut_before_yrs_sees_them() {
+    // Client 1 clock 1 = a map entry, then clock 0 = "hello world": a use after free in yrs (DEPENDENCIES A3 a).
+    let entry = [1, 1, 1, 1, 0x28, 1, 1, b'm', 1, b'k', 1, 125, 1, 0];
+    let text = [&[1, 1, 1, 0, 4, 1, 1, b't', 11][..], b"hello world", &[0]].concat();
+    let mut replica = with_peers();
+    let effects = say(&mut replica, A, ClientMessage::Update(&entry));
+    assert!(effects.broadcast.is_none(), "it waits for what comes before it");
+    assert_eq!(effects.append.len(), 1);
+    assert!(matches!(effects.send[..], [(A, ServerMessage::SyncStep1(_), _)]));
+    let effects = say(&mut replica, B, ClientMessage::Update(&text));
+    assert_eq!(&effects.broadcast.unwrap().0[..], text, "what was there first counts");
+    assert_eq!(replica.census().parked_updates, 0);
+    assert_eq!(replica.content().unwrap().to_text(), "hello world");
+}
+
+#[test]
+fn a_circle_of_two_clients_is_never_integrated_by_half() {
+    // Each of two structs wants to stand behind the other.
+    let circle = [2, 1, 9, 0, 0x84, 5, 0, 1, b'x', 1, 5, 0, 0x84, 9, 0, 1, b'y', 0];
+    let mut replica = with_peers();
+    let effects = say(&mut replica, A, ClientMessage::Update(&circle));
+    assert!(effects.broadcast.is_none() && effects.close.is_empty());
+    assert_eq!(replica.census().parked_updates, 1);
+    assert_eq!(&replica.state().unwrap()[..], update::EMPTY);
+    // Others write on, and the circle stays out after a load as well.
+    let honest = [1, 1, 3, 0, 4, 1, 1, b't', 1, b'z', 0];
+    assert!(say(&mut replica, B, ClientMessage::Update(&honest)).broadcast.is_some());
+    let mut loaded = Replica::load([&circle[..], &honest], Seq(2)).unwrap();
+    assert_eq!(loaded.state().unwrap(), replica.state().unwrap());
+    assert_eq!(loaded.census().parked_updates, 1);
+}
+
+#[test]
+fn gaps_without_end_are_bounded_asked_for_once_and_never_acked() {
+    let mut replica = with_peers();
+    let mut asked = 0;
+    let mut closed_after = None;
+    for n in 0..2 * PARKED_UPDATES_MAX as u64 {
+        let update = [&[1, 1, 5][..], &var(2 * n + 1), &[0, 1, 0]].concat();
+        let effects = say(&mut replica, A, ClientMessage::Update(&update));
+        asked += effects.send.len();
+        assert!(effects.broadcast.is_none());
+        if !effects.close.is_empty() {
+            closed_after = Some(n);
+            break;
+        }
+    }
+    assert_eq!(asked, 2, "once for what is missing, once more when there was no room");
+    assert_eq!(closed_after, Some(PARKED_UPDATES_MAX as u64 + 1));
+    assert_eq!(replica.census().parked_updates, PARKED_UPDATES_MAX);
+    let effects = say(&mut replica, A, ClientMessage::AckRequest(&[1]));
+    assert!(effects.send.is_empty());
+    assert!(replica.handle(&[Event::Durable(Seq(u64::MAX))], Instant::now()).send.is_empty(), "refused is not saved");
+    let effects = say(&mut replica, B, ClientMessage::AckRequest(&[1]));
+    assert_eq!(effects.send.len(), 1, "others are acked");
+}
+
+#[test]
+fn what_is_ready_of_a_refused_update_reaches_everybody() {
+    let mut replica = with_peers();
+    for n in 0..PARKED_UPDATES_MAX as u64 {
+        let update = [&[1, 1, 5][..], &var(2 * n + 1), &[0, 1, 0]].concat();
+        say(&mut replica, B, ClientMessage::Update(&update));
+    }
+    // In one turn B sends something whole, and A something half of which must wait and finds no room.
+    let whole = [1, 1, 7, 0, 4, 1, 1, b't', 1, b'b', 0];
+    let half = [2, 1, 9, 0, 4, 1, 1, b't', 1, b'a', 1, 8, 4, 0, 1, 0];
+    let events = [Event::Message(B, ClientMessage::Update(&whole)), Event::Message(A, ClientMessage::Update(&half))];
+    let effects = replica.handle(&events, Instant::now());
+    let (_, except) = effects.broadcast.unwrap();
+    assert_eq!(except, None, "neither sent all of it");
+    assert_eq!(replica.census().clocks[&ClientId(9)], 1);
+}
+
+#[test]
+fn a_long_chain_of_clients_is_walked_in_time() {
+    // Each client's only struct stands behind that of the next smaller one, so the largest depends on all.
+    let chain = |clients: u64| {
+        let mut bytes = var(clients);
+        for client in (1..=clients).rev() {
+            bytes.extend([1]);
+            bytes.extend(var(client));
+            bytes.push(0);
+            match client {
+                1 => bytes.extend([4, 1, 1, b't', 1, b'x']),
+                _ => bytes.extend([&[0x84][..], &var(client - 1), &[0, 1, b'x']].concat()),
+            }
+        }
+        bytes.push(0);
+        bytes
+    };
+    let update = chain(20_000);
+    let begin = Instant::now();
+    let mut replica = with_peers();
+    assert!(say(&mut replica, A, ClientMessage::Update(&update)).broadcast.is_some());
+    assert_eq!(replica.census().clocks.len(), 20_000);
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+fn writes_for(update: &[u8], client: ClientId) -> bool {
+    let (mut walker, sections) = update::Walker::new(update).unwrap();
+    (0..sections).any(|_| {
+        let section = walker.section().unwrap();
+        let mut clock = section.clock;
+        for _ in 0..section.structs {
+            clock = walker.next(section.client, clock).unwrap().end();
+        }
+        section.client == client
+    })
+}
+
+#[test]
+fn p4_honest_peers_converge_beside_a_hostile_one() {
+    sweep(20, |_, rng| {
+        let mut replica = with_peers();
+        let mut honest = Author::new(77, Habit::Everything, true);
+        let mut attacker = Author::new(78, Habit::Everything, true);
+        let told = listener();
+        let mut hostile = 0;
+        for _ in 0..150 {
+            let update = honest.edit(rng);
+            let mut attack = attacker.edit(rng);
+            for _ in 0..rng.random_range(1..4) {
+                let at = rng.random_range(0..attack.len());
+                attack[at] = if rng.random() { rng.random() } else { attack[at].wrapping_add(1) };
+            }
+            // A forged tick that the honest author has not written yet cannot be told from its own, so that is left out.
+            let forges = update::validate(&attack).is_err() || writes_for(&attack, ClientId(77));
+            let mut events = vec![Event::Message(A, ClientMessage::Update(&update))];
+            if !forges {
+                hostile += 1;
+                events.push(Event::Message(B, ClientMessage::Update(&attack)));
+            }
+            let effects = replica.handle(&events, Instant::now());
+            assert_eq!(effects.broken, None);
+            assert!(effects.close.iter().all(|(peer, _)| *peer == B), "only the attacker is closed");
+            if let Some((update, _)) = effects.broadcast {
+                crdt_tests::author::apply(&told, &update);
+                honest.hear(&update);
+            }
+        }
+        assert!(hostile > 0);
+        let written = honest.state_vector().get(&yrs::ClientID::new(77));
+        assert_eq!(replica.census().clocks[&ClientId(77)], written);
+        let whole = listener();
+        crdt_tests::author::apply(&whole, &replica.state().unwrap());
+        assert_eq!(view(&told), view(&whole));
+        assert_eq!(view(&honest.doc), view(&whole));
+    });
+}
