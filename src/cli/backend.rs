@@ -153,7 +153,7 @@ impl Backend {
 mod tests {
     use super::*;
     use crate::data_dir::AdminFile;
-    use crate::server::{AdminOptions, AdminServer, DrainFlag};
+    use crate::server::{Address, AdminOptions, AdminServer, DrainFlag};
 
     /// `Y.Text` "t" with the content "weft", by client 1.
     const WEFT: &[u8] = &[1, 1, 1, 0, 4, 1, 1, b't', 4, b'w', b'e', b'f', b't', 0];
@@ -220,8 +220,14 @@ mod tests {
         let mut data = DataDir::open(dir.path()).expect("opens");
         let hub = serve::open_hub(&data, HubOptions::default()).await.expect("opens");
         let loopback = "127.0.0.1:0".parse().expect("an address");
-        let options = AdminOptions { listen: loopback, credential: "secret".to_owned() };
-        let server = AdminServer::start(&options, hub.clone(), DrainFlag::default()).expect("listens");
+        let options = AdminOptions { credential: "secret".to_owned() };
+        let server = AdminServer::start(
+            Address::take(loopback).expect("a free port"),
+            &options,
+            hub.clone(),
+            DrainFlag::default(),
+        )
+        .expect("listens");
         let admin = server.local_addr();
         let file = AdminFile { listen: admin, admin, credential: "secret".to_owned(), pid: std::process::id() };
         data.announce(&file).expect("announces");

@@ -18,7 +18,7 @@ use crate::data_dir::{AdminFile, DataDir};
 use crate::hub::{Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
 use crate::limits::OPEN_FILES_RESERVED;
-use crate::server::{AdminOptions, AdminServer, DrainFlag, Server, ServerOptions};
+use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, Server, ServerOptions};
 use crate::store::sled::SledStore;
 use crate::telemetry;
 
@@ -91,6 +91,9 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
     let entered = runtime.enter();
     // Signals are caught before anything is open that a signal should close with care.
     let mut signals = Signals::new().map_err(|error| Failure::open(format!("cannot catch signals: {error}")))?;
+    let address = Address::take(settings.listen).map_err(|e| cannot_listen("listen", settings.listen, &e))?;
+    let admin_address =
+        Address::take(settings.admin_listen).map_err(|e| cannot_listen("admin-listen", settings.admin_listen, &e))?;
     let options = HubOptions {
         idle_after: settings.idle_after,
         quarantine: Some(data_dir.quarantine()),
@@ -100,15 +103,14 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
 
     let draining = DrainFlag::default();
     let credential = new_credential().map_err(Failure::open)?;
-    let admin_options = AdminOptions { listen: settings.admin_listen, credential: credential.clone() };
-    let admin = AdminServer::start(&admin_options, hub.clone(), draining.clone())
+    let admin_options = AdminOptions { credential: credential.clone() };
+    let admin = AdminServer::start(admin_address, &admin_options, hub.clone(), draining.clone())
         .map_err(|error| cannot_listen("admin-listen", settings.admin_listen, &error))?;
     let server_options = ServerOptions {
-        listen: settings.listen,
         connections_max: connections_within(settings.connections_max, open_files),
         path_decode: settings.path_decode,
     };
-    let server = Server::start(&server_options, hub.clone(), draining)
+    let server = Server::start(address, &server_options, hub.clone(), draining)
         .map_err(|error| cannot_listen("listen", settings.listen, &error))?;
     let reachable =
         AdminFile { listen: server.local_addr(), admin: admin.local_addr(), credential, pid: std::process::id() };

@@ -28,21 +28,33 @@ use crate::limits::{
 const OVER_THE_CAP: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Opens a listening socket; port 0 takes a free one. Call within a tokio runtime.
-///
-/// Accepted sockets inherit TCP_NODELAY: each edit is a small write that somebody waits for.
-///
-/// # Errors
-/// What the kernel says, most often that the port is in use.
-pub(super) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // A restarted server must not wait for connections of its predecessor to time out.
-    socket.set_reuse_address(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(ACCEPT_BACKLOG)?;
-    TcpListener::from_std(socket.into())
+/// An address that is ours, at which nobody is heard yet. Taken before anything on disk is touched, so that a port in use
+/// costs nothing.
+#[derive(Debug)]
+pub struct Address(Socket);
+
+impl Address {
+    /// Takes `addr`; port 0 takes a free one.
+    ///
+    /// Accepted sockets inherit TCP_NODELAY: each edit is a small write that somebody waits for.
+    ///
+    /// # Errors
+    /// What the kernel says, most often that the port is in use.
+    pub fn take(addr: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        // A restarted server must not wait for connections of its predecessor to time out.
+        socket.set_reuse_address(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&addr.into())?;
+        Ok(Self(socket))
+    }
+
+    /// Starts to listen. Call within a tokio runtime.
+    pub(super) fn listen(self) -> io::Result<TcpListener> {
+        self.0.listen(ACCEPT_BACKLOG)?;
+        TcpListener::from_std(self.0.into())
+    }
 }
 
 /// How many connections may be open, and how many are.

@@ -26,6 +26,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+pub use self::accept::Address;
+
 use self::accept::Slots;
 use self::documents::Documents;
 use self::outbox::Outbox;
@@ -57,8 +59,6 @@ impl DrainFlag {
 /// How the public listener behaves.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
     /// Connections at once; further ones are answered 503.
     pub connections_max: usize,
     /// Whether document names in paths are percent-decoded (contract 2.2).
@@ -105,17 +105,23 @@ impl Server {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub fn start<D: Documents>(options: &ServerOptions, documents: D, draining: DrainFlag) -> io::Result<Self> {
-        Self::start_with(options, documents, draining, &Timing::DEFAULT)
+    pub fn start<D: Documents>(
+        address: Address,
+        options: &ServerOptions,
+        documents: D,
+        draining: DrainFlag,
+    ) -> io::Result<Self> {
+        Self::start_with(address, options, documents, draining, &Timing::DEFAULT)
     }
 
     fn start_with<D: Documents>(
+        address: Address,
         options: &ServerOptions,
         documents: D,
         draining: DrainFlag,
         timing: &'static Timing,
     ) -> io::Result<Self> {
-        let listener = accept::listen(options.listen)?;
+        let listener = address.listen()?;
         let addr = listener.local_addr()?;
         let sessions = Sessions::default();
         let slots = Slots::new(options.connections_max);
@@ -246,8 +252,6 @@ impl Drop for Registered {
 /// How the admin listener behaves.
 #[derive(Clone)]
 pub struct AdminOptions {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
     /// What callers of `/api/v1` must send as bearer token.
     pub credential: String,
 }
@@ -264,8 +268,8 @@ impl AdminServer {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub fn start(options: &AdminOptions, hub: Hub, draining: DrainFlag) -> io::Result<Self> {
-        let listener = accept::listen(options.listen)?;
+    pub fn start(address: Address, options: &AdminOptions, hub: Hub, draining: DrainFlag) -> io::Result<Self> {
+        let listener = address.listen()?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let filter = admin::filter(hub, options.credential.as_str().into(), draining);

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::documents::{DocumentPeer, Documents};
 use super::session::Timing;
-use super::{DrainFlag, Server, ServerOptions};
+use super::{Address, DrainFlag, Server, ServerOptions};
 use crate::hub::{Delivery, FrameKind, HubError, PeerSink, Readiness};
 use crate::ids::DocName;
 use crate::limits::{GARBAGE_MESSAGES_MAX, MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, PINGS_PER_SECOND_MAX};
@@ -108,12 +108,16 @@ impl Drop for NotesPeer {
     }
 }
 
+fn address() -> Address {
+    Address::take(([127, 0, 0, 1], 0).into()).unwrap()
+}
+
 fn options() -> ServerOptions {
-    ServerOptions { listen: ([127, 0, 0, 1], 0).into(), connections_max: 100, path_decode: true }
+    ServerOptions { connections_max: 100, path_decode: true }
 }
 
 fn start(notes: &Notes) -> Server {
-    Server::start(&options(), notes.clone(), DrainFlag::default()).unwrap()
+    Server::start(address(), &options(), notes.clone(), DrainFlag::default()).unwrap()
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -230,7 +234,7 @@ async fn the_handshake_is_answered_and_the_path_names_the_document() {
 async fn paths_can_be_kept_raw() {
     let notes = Notes::new(10);
     let options = ServerOptions { path_decode: false, ..options() };
-    let server = Server::start(&options, notes.clone(), DrainFlag::default()).unwrap();
+    let server = Server::start(address(), &options, notes.clone(), DrainFlag::default()).unwrap();
     let _client = Client::connect(&server, "/a%20b").await;
     until("the client has joined", || notes.present() == 1).await;
     notes.sink("a%20b");
@@ -272,7 +276,7 @@ async fn bad_handshakes_and_plain_requests_get_a_status() {
 async fn connections_over_the_cap_are_turned_away_and_places_come_back() {
     let notes = Notes::new(0);
     let options = ServerOptions { connections_max: 1, ..options() };
-    let server = Server::start(&options, notes.clone(), DrainFlag::default()).unwrap();
+    let server = Server::start(address(), &options, notes.clone(), DrainFlag::default()).unwrap();
     let client = Client::connect(&server, "/a").await;
     assert_eq!(server.connections(), 1);
     let mut refused = TcpStream::connect(server.local_addr()).await.unwrap();
@@ -511,7 +515,7 @@ static FAST: Timing = Timing {
 };
 
 fn start_fast(notes: &Notes) -> Server {
-    Server::start_with(&options(), notes.clone(), DrainFlag::default(), &FAST).unwrap()
+    Server::start_with(address(), &options(), notes.clone(), DrainFlag::default(), &FAST).unwrap()
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod cli;
 mod converge;
 mod crash;
 mod frames;
+mod health;
 mod hostile;
 mod patience;
 mod presence;

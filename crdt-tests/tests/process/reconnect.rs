@@ -210,7 +210,7 @@ fn p2_fifty_clients_edit_drop_and_return() {
                 client.run("me.cut(true)");
                 away[number] = true;
             }
-            0..=4 => {
+            1..=4 => {
                 client.run("provider.connect()");
                 away[number] = false;
             }
