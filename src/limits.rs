@@ -48,6 +48,11 @@ pub const PARKED_BYTES_MAX: usize = 1 << 20;
 pub const PARKED_UPDATES_MAX: usize = 1_000;
 /// Most updates integrated in one yrs transaction (DEPENDENCIES, safe use 5).
 pub const INTEGRATE_UPDATES_MAX: usize = 1_000;
+/// Most bytes of updates integrated in one yrs transaction, unless one alone is larger: joining what was typed takes
+/// memory with the square of its length.
+pub const INTEGRATE_BYTES_MAX: usize = 16 << 10;
+/// Most structs that follow on each other in one transaction, for the same reason.
+pub const INTEGRATE_STRUCTS_MAX: usize = 1_000;
 /// Most clients in one update given to yrs, which recurses once for each.
 pub const INTEGRATE_CLIENTS_MAX: usize = 256;
 /// Bytes of messages that may wait in one document's inbox; beyond it sessions wait, and so do their sockets.

@@ -87,13 +87,13 @@ fn connections_within(wanted: usize, open_files: Option<u64>) -> usize {
 }
 
 fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Result<(), Failure> {
+    let address = Address::take(settings.listen).map_err(|e| cannot_listen("listen", settings.listen, &e))?;
+    let admin_address =
+        Address::take(settings.admin_listen).map_err(|e| cannot_listen("admin-listen", settings.admin_listen, &e))?;
     let mut data_dir = DataDir::open(&settings.data).map_err(Failure::open)?;
     let entered = runtime.enter();
     // Signals are caught before anything is open that a signal should close with care.
     let mut signals = Signals::new().map_err(|error| Failure::open(format!("cannot catch signals: {error}")))?;
-    let address = Address::take(settings.listen).map_err(|e| cannot_listen("listen", settings.listen, &e))?;
-    let admin_address =
-        Address::take(settings.admin_listen).map_err(|e| cannot_listen("admin-listen", settings.admin_listen, &e))?;
     let options = HubOptions {
         idle_after: settings.idle_after,
         quarantine: Some(data_dir.quarantine()),

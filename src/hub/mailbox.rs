@@ -29,6 +29,7 @@ pub struct Mailbox {
     /// The task wants to hear of progress of the journal.
     wants_durable: AtomicBool,
     storage_failed: AtomicBool,
+    peers: AtomicU64,
 }
 
 #[derive(Default)]
@@ -163,6 +164,7 @@ impl Mailbox {
             durable: AtomicU64::new(0),
             wants_durable: AtomicBool::new(false),
             storage_failed: AtomicBool::new(false),
+            peers: AtomicU64::new(0),
         }
     }
 
@@ -180,7 +182,11 @@ impl Mailbox {
     async fn put(&self, payload: &[u8], mail: impl FnOnce(Range<usize>) -> Mail) -> Result<(), Closed> {
         let cost = (payload.len() + INBOX_MESSAGE_COST).min(INBOX_BYTES_MAX);
         // Given back by `done` when the turn is over.
-        self.room.acquire_many(cost as u32).await.map_err(|_| Closed)?.forget();
+        match self.room.try_acquire_many(cost as u32) {
+            Ok(room) => room.forget(),
+            // Waiting costs the caller's turn even when there is room, so it is tried last.
+            Err(_) => self.room.acquire_many(cost as u32).await.map_err(|_| Closed)?.forget(),
+        }
         self.with_open(|batch| {
             let from = batch.bytes.len();
             batch.bytes.extend_from_slice(payload);
@@ -251,6 +257,16 @@ impl Mailbox {
     pub fn durable(&self, want: bool) -> Seq {
         self.wants_durable.store(want, Ordering::SeqCst);
         Seq(self.durable.load(Ordering::SeqCst))
+    }
+
+    /// How many peers the document has, as its task last said.
+    pub fn peers(&self) -> u64 {
+        self.peers.load(Ordering::Relaxed)
+    }
+
+    /// For [`Mailbox::peers`].
+    pub fn note_peers(&self, peers: usize) {
+        self.peers.store(peers as u64, Ordering::Relaxed);
     }
 
     /// Whether the journal has failed.

@@ -211,7 +211,11 @@ impl Hub {
         self.inner.checkpoint_unless_failed().await?;
         let limit = query.limit.unwrap_or(usize::MAX);
         let listed = self.inner.in_store(move |store| store.list(&query.prefix, query.after.as_ref(), limit)).await?;
-        let summarise = |(name, head): (DocName, _)| DocSummary::new(name, &head, 0);
+        let awake = self.inner.awake();
+        let summarise = |(name, head): (DocName, _)| {
+            let peers = awake.get(&name).map_or(0, |mailbox| mailbox.peers());
+            DocSummary::new(name, &head, peers)
+        };
         Ok(listed.into_iter().map(summarise).collect())
     }
 

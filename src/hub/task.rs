@@ -162,6 +162,7 @@ impl Task {
                 Mail::Stop(stopping) => self.stopping.push(stopping),
             }
         }
+        self.mailbox.note_peers(self.peers.len());
         let together = if self.cautious { 1 } else { events.len().max(1) };
         for events in events.chunks(together) {
             let effects = replica.handle(events, Instant::now());

@@ -317,7 +317,7 @@ fn accept<'a>(update: &'a [u8], cursor: &mut Cursor<'a>, item: &Struct<'a>) -> T
         Kind::String(_) | Kind::Embed | Kind::Format => Carries::Text,
     };
     let from = std::mem::replace(&mut cursor.ready, item.end());
-    Trait { from, to: item.end(), place, keyed: item.parent_sub.is_some(), carries }
+    Trait { from, to: item.end(), place, keyed: item.keyed, carries }
 }
 
 fn is_there(cursors: &[Cursor<'_>], known: &StateVector, id: Id) -> bool {

@@ -8,10 +8,10 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use yrs::updates::decoder::Decode;
-use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, Transact, TransactionMut, Update};
+use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, Transact, Update};
 
 use super::steps::{needs_steps, steps};
-use crate::limits::INTEGRATE_UPDATES_MAX;
+use crate::limits::{INTEGRATE_BYTES_MAX, INTEGRATE_UPDATES_MAX};
 use crate::wire::lib0::SAFE_INTEGER_MAX;
 use crate::wire::state_vector::{self, StateVector};
 
@@ -58,25 +58,45 @@ impl Live {
     /// # Errors
     /// After any error this value answers nothing any more.
     pub fn integrate<'a>(&mut self, updates: impl IntoIterator<Item = &'a [u8]>) -> Result<(), IntegrateError> {
-        let mut updates = updates.into_iter().peekable();
-        while updates.peek().is_some() {
-            self.guarded(|doc| {
-                let mut txn = ManuallyDrop::new(doc.transact_mut());
-                for update in updates.by_ref().take(INTEGRATE_UPDATES_MAX) {
-                    if needs_steps(update) {
-                        let steps = steps(update).map_err(refused)?;
-                        steps.iter().try_for_each(|step| apply(&mut txn, step))?;
-                    } else {
-                        apply(&mut txn, update)?;
-                    }
+        let mut together = Vec::new();
+        let mut bytes = 0;
+        for update in updates {
+            if needs_steps(update) {
+                self.commit(&together)?;
+                together.clear();
+                bytes = 0;
+                for step in steps(update).map_err(refused)? {
+                    self.commit(&[&step])?;
                 }
-                txn.commit();
-                let complete = !txn.has_missing_updates();
-                drop(ManuallyDrop::into_inner(txn));
-                if complete { Ok(()) } else { Err(IntegrateError::Refused("it misses something".into())) }
-            })?;
+                continue;
+            }
+            if together.len() == INTEGRATE_UPDATES_MAX || bytes + update.len() > INTEGRATE_BYTES_MAX {
+                self.commit(&together)?;
+                together.clear();
+                bytes = 0;
+            }
+            together.push(update);
+            bytes += update.len();
         }
-        Ok(())
+        self.commit(&together)
+    }
+
+    /// Integrates updates in one transaction.
+    fn commit(&mut self, updates: &[&[u8]]) -> Result<(), IntegrateError> {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        self.guarded(|doc| {
+            let mut txn = ManuallyDrop::new(doc.transact_mut());
+            for update in updates {
+                let update = Update::decode_v1(update).map_err(refused)?;
+                txn.apply_update(update).map_err(refused)?;
+            }
+            txn.commit();
+            let complete = !txn.has_missing_updates();
+            drop(ManuallyDrop::into_inner(txn));
+            if complete { Ok(()) } else { Err(IntegrateError::Refused("it misses something".into())) }
+        })
     }
 
     /// The diff that answers `state_vector`: what its sender is missing, and the whole delete set.
@@ -111,11 +131,6 @@ impl Live {
         }
         result
     }
-}
-
-fn apply(txn: &mut TransactionMut<'_>, update: &[u8]) -> Result<(), IntegrateError> {
-    let update = Update::decode_v1(update).map_err(refused)?;
-    txn.apply_update(update).map_err(refused)
 }
 
 fn refused(error: impl std::fmt::Display) -> IntegrateError {

@@ -161,8 +161,8 @@ impl Nesting {
 
 fn kind_of(item: &Trait<'_>) -> RootKind {
     match item.carries {
-        Carries::Deleted => RootKind::Unknown,
         _ if item.keyed => RootKind::Map,
+        Carries::Deleted => RootKind::Unknown,
         Carries::Text => RootKind::Text,
         // Y.XmlElement, Y.XmlHook and Y.XmlText (lib0 type numbers).
         Carries::SharedType(3 | 5 | 6) => RootKind::Xml,

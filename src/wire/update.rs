@@ -84,8 +84,10 @@ pub struct Struct<'a> {
     pub right_origin: Option<Id>,
     /// Where it hangs.
     pub parent: Parent<'a>,
-    /// The key in a map or attribute list.
+    /// The key in a map or attribute list, where the bytes repeat it.
     pub parent_sub: Option<&'a str>,
+    /// It stands under a key, which its neighbour tells when [`Struct::parent_sub`] does not.
+    pub keyed: bool,
     /// Offset of its first byte in the update.
     pub from: usize,
     /// Offset of its content in the update (behind the info byte, origins and parent).
@@ -172,6 +174,7 @@ impl<'a> Walker<'a> {
             right_origin: None,
             parent: Parent::Implied,
             parent_sub: None,
+            keyed: false,
             from,
             content: from + 1,
             to: from,
@@ -182,6 +185,7 @@ impl<'a> Walker<'a> {
                 item.len = read_clock(reader)?;
             }
             _ => {
+                item.keyed = info & HAS_PARENT_SUB != 0;
                 if info & HAS_ORIGIN != 0 {
                     item.origin = Some(read_id(reader)?);
                 }
