@@ -136,6 +136,17 @@ fn delete_first_living_tick(log: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
+fn s6_what_waits_may_have_come_by_another_way() {
+    // "x" and "y" of client 5 wait for their neighbour; then the "x" comes as garbage, which needs no neighbour.
+    let waits = vec![1, 2, 5, 0, 0x84, 9, 0, 1, b'x', 0x84, 9, 0, 1, b'y', 0];
+    let garbage = vec![1, 1, 5, 0, 0, 1, 0];
+    let log = [waits, garbage];
+    let folded = fold(slices(&log)).unwrap();
+    assert_eq!(folded.updates.len(), 2);
+    assert_eq!(&folded.updates[1][..], [1, 1, 5, 1, 0x84, 9, 0, 1, b'y', 0], "what is left of it");
+}
+
+#[test]
 fn a_log_that_does_not_load_is_not_folded() {
     let log = [vec![0, 0], vec![1, 2, 3]];
     assert!(matches!(fold(slices(&log)), Err(FoldError::Load(LoadError::Malformed { at: 1, bytes: 3, .. }))));

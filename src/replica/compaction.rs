@@ -43,6 +43,7 @@ impl From<IntegrateError> for FoldError {
 /// Folds `updates` and verifies the result with [`verify`].
 pub fn fold<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded, FoldError> {
     let mut content = Content::load(updates)?;
+    content.sort_parked_anew()?;
     let mut folded = vec![Bytes::from(content.live().state()?)];
     folded.extend(content.parked.iter().cloned());
     compare(&mut content, &folded)?;
@@ -55,7 +56,9 @@ pub fn fold<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded, F
 /// yrs may know more deletions than the log names (concurrent writes to one key, inserts into something deleted), never
 /// fewer. The first update of `folded` is the state, the others wait.
 pub fn verify<'a>(log: impl IntoIterator<Item = &'a [u8]>, folded: &[Bytes]) -> Result<(), FoldError> {
-    compare(&mut Content::load(log)?, folded)
+    let mut content = Content::load(log)?;
+    content.sort_parked_anew()?;
+    compare(&mut content, folded)
 }
 
 fn compare(content: &mut Content, folded: &[Bytes]) -> Result<(), FoldError> {

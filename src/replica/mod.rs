@@ -611,6 +611,24 @@ impl Content {
         }
     }
 
+    /// Gates all that is parked once more. Ticks that a parked update brings may have come by another way meanwhile, as
+    /// garbage that depends on nothing; after a load it would be parked without them.
+    fn sort_parked_anew(&mut self) -> Result<(), IntegrateError> {
+        let mut turn = Turn::default();
+        for update in self.parked.take_all() {
+            let mut freed = Turn::default();
+            if self.take_with(&update, &mut freed, true).is_ok() {
+                turn.advanced.append(&mut freed.advanced);
+                turn.absorb(freed);
+            }
+        }
+        self.take_unparked(&mut turn);
+        match turn.merged() {
+            Some(update) => self.integrate(&update, turn.subdocument),
+            None => Ok(()),
+        }
+    }
+
     /// Lets parked updates go on that waited for what the turn has brought, and so on until none can.
     fn take_unparked(&mut self, turn: &mut Turn<'_>) {
         if self.parked.is_empty() {

@@ -66,6 +66,12 @@ impl ParkingLot {
         taken
     }
 
+    /// Takes out all of them, oldest first.
+    pub fn take_all(&mut self) -> Vec<Bytes> {
+        let next = self.next;
+        std::mem::replace(self, Self { next, ..Self::default() }).updates.into_values().collect()
+    }
+
     /// The waiting updates, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
         self.updates.values()
