@@ -168,59 +168,65 @@ impl Room {
 
 #[test]
 fn g9_to_g12_everybody_sees_exactly_those_who_are_there() {
-    sweep(150, |_, rng| {
-        let mut room = Room::new(rng);
-        let mut half_open = Vec::new();
-        for step in 0..300 {
-            let n = rng.random_range(0..5);
-            match (rng.random_range(0..24), room.clients[n].peer.is_some()) {
-                (0, true) => half_open.push(room.disconnect(n)),
-                (0..3, false) => room.connect(n),
-                (3, _) if !half_open.is_empty() => {
-                    let gone = half_open.remove(rng.random_range(0..half_open.len()));
-                    room.turn(&[Event::Left(gone)]);
-                }
-                (4..7, true) => room.clients[n].set(Some(format!("{{\"at\":{step}}}"))),
-                // It slept, takes the others for gone, and says so (g11).
-                (7, true) => {
-                    let others: Vec<u64> =
-                        room.clients[n].sees().into_keys().filter(|id| *id != n as u64 + 1).collect();
-                    for other in &others {
-                        room.clients[n].states.get_mut(other).unwrap().1 = None;
-                    }
-                    room.clients[n].send(&others);
-                }
-                (8..16, _) => room.up(n),
-                _ => room.down(n),
+    sweep(300, |_, rng| come_and_go(rng, false));
+}
+
+#[test]
+fn g11_sleepers_see_everybody_again_within_two_renewals() {
+    sweep(300, |_, rng| come_and_go(rng, true));
+}
+
+fn come_and_go(rng: &mut ChaCha8Rng, sleepers: bool) {
+    let mut room = Room::new(rng);
+    let mut half_open = Vec::new();
+    for step in 0..300 {
+        let n = rng.random_range(0..5);
+        match (rng.random_range(0..24), room.clients[n].peer.is_some()) {
+            (0, true) => half_open.push(room.disconnect(n)),
+            (0..3, false) => room.connect(n),
+            (3, _) if !half_open.is_empty() => {
+                let gone = half_open.remove(rng.random_range(0..half_open.len()));
+                room.turn(&[Event::Left(gone)]);
             }
+            (4..7, true) => room.clients[n].set(Some(format!("{{\"at\":{step}}}"))),
+            // It slept, takes the others for gone, and says so (g11).
+            (7, true) if sleepers => {
+                let others: Vec<u64> = room.clients[n].sees().into_keys().filter(|id| *id != n as u64 + 1).collect();
+                for other in &others {
+                    room.clients[n].states.get_mut(other).unwrap().1 = None;
+                }
+                room.clients[n].send(&others);
+            }
+            (8..16, _) => room.up(n),
+            _ => room.down(n),
         }
-        for gone in half_open {
-            room.turn(&[Event::Left(gone)]);
+    }
+    for gone in half_open {
+        room.turn(&[Event::Left(gone)]);
+    }
+    room.settle();
+    // Who took others for gone needs to hear from them again: everybody renews its state every 15 s.
+    for _ in 0..if sleepers { 2 } else { 0 } {
+        room.now += Duration::from_secs(15);
+        room.turn(&[Event::Timer]);
+        for n in 0..5 {
+            if room.clients[n].peer.is_some() {
+                let state = room.clients[n].states[&(n as u64 + 1)].1.clone();
+                room.clients[n].set(state);
+            }
         }
         room.settle();
-        // All that y-protocols needs to recover from sleep and lost news: everybody renews its state every 15 s.
-        for _ in 0..2 {
-            room.now += Duration::from_secs(15);
-            room.turn(&[Event::Timer]);
-            for n in 0..5 {
-                if room.clients[n].peer.is_some() {
-                    let state = room.clients[n].states[&(n as u64 + 1)].1.clone();
-                    room.clients[n].set(state);
-                }
-            }
-            room.settle();
-        }
-        let there: BTreeMap<u64, String> = room
-            .clients
-            .iter()
-            .filter(|client| client.peer.is_some())
-            .map(|client| (client.own, client.states[&client.own].1.clone().unwrap()))
-            .collect();
-        assert_eq!(room.replica.census().present, there.len());
-        for client in room.clients.iter().filter(|client| client.peer.is_some()) {
-            assert_eq!(client.sees(), there, "client {}", client.own);
-        }
-    });
+    }
+    let there: BTreeMap<u64, String> = room
+        .clients
+        .iter()
+        .filter(|client| client.peer.is_some())
+        .map(|client| (client.own, client.states[&client.own].1.clone().unwrap()))
+        .collect();
+    assert_eq!(room.replica.census().present, there.len());
+    for client in room.clients.iter().filter(|client| client.peer.is_some()) {
+        assert_eq!(client.sees(), there, "client {}", client.own);
+    }
 }
 
 #[test]
