@@ -11,7 +11,13 @@ use crate::wait;
 
 /// Output of a child, collected by a thread until the child closes it.
 #[derive(Clone, Default)]
-pub struct Captured(Arc<Mutex<Vec<u8>>>);
+pub struct Captured(Arc<Mutex<Output>>);
+
+#[derive(Default)]
+struct Output {
+    bytes: Vec<u8>,
+    ended: bool,
+}
 
 impl Captured {
     /// Starts to collect.
@@ -23,8 +29,8 @@ impl Captured {
             loop {
                 let mut line = Vec::new();
                 match reader.read_until(b'\n', &mut line) {
-                    Ok(0) | Err(_) => return,
-                    Ok(_) => into.lock().unwrap().extend_from_slice(&line),
+                    Ok(0) | Err(_) => return into.lock().unwrap().ended = true,
+                    Ok(_) => into.lock().unwrap().bytes.extend_from_slice(&line),
                 }
             }
         });
@@ -33,7 +39,12 @@ impl Captured {
 
     /// All so far.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.0.lock().unwrap().bytes).into_owned()
+    }
+
+    /// Waits until the child has closed it; a child that has ended may not have been heard to its last word yet.
+    pub fn wait_end(&self, deadline: Duration) {
+        wait::until("the output ends", deadline, || self.0.lock().unwrap().ended.then_some(()));
     }
 
     /// The last `lines` lines so far, for a failure message.

@@ -176,6 +176,7 @@ impl Options {
             Ok(line) => line,
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let status = process::wait_exit(&mut child, "stdout is closed, now the process ends", PATIENCE);
+                stderr.wait_end(PATIENCE);
                 return Err(Refusal { status, stderr });
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
