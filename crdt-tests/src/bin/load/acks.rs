@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::Plan;
-use crate::disk;
+use crate::disk::{self, Space};
 use crate::line::{self, Line, frame};
 use crate::report::Report;
 
@@ -26,8 +26,10 @@ pub fn run(plan: &Plan, report: &mut Report) {
     for documents in [plan.writers, 1] {
         let dir = plan.fresh_dir();
         let mut server = plan.start(dir.path().join("data"));
-        let (bare, sync) = disk::append_and_sync(dir.path(), 1, Duration::from_secs(1));
-        let (grouped, _) = disk::append_and_sync(dir.path(), plan.writers, Duration::from_secs(1));
+        let second = Duration::from_secs(1);
+        let (growing, _) = disk::write_and_sync(dir.path(), Space::Growing, 1, second);
+        let (prepared, sync) = disk::write_and_sync(dir.path(), Space::Prepared, 1, second);
+        let (grouped, _) = disk::write_and_sync(dir.path(), Space::Prepared, plan.writers, second);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let before = process::cpu_time(server.pid());
         let start = Instant::now();
@@ -54,9 +56,10 @@ pub fn run(plan: &Plan, report: &mut Report) {
         report.add(format!("{what}: ack latency p99"), "ms", &[of(0.99)]);
         report.add(format!("{what}: ack latency max"), "ms", &[nanos.max() as f64 / 1e6]);
         report.add(format!("{what}: server CPU per ack"), "µs", &[cpu * 1e6 / acked as f64]);
-        report.add("  the same disk, bare: append + fdatasync", "1/s", &[bare]);
-        report.add("  the same disk, bare: one append + fdatasync", "ms", &[sync.as_secs_f64() * 1e3]);
-        report.add(format!("  the same disk, bare: in groups of {}", plan.writers), "1/s", &[grouped]);
+        report.add("  the same disk, a bare file: append + fdatasync", "1/s", &[growing]);
+        report.add("  the same disk, a prepared file: write + fdatasync", "1/s", &[prepared]);
+        report.add("  the same disk, a prepared file: one write + fdatasync", "ms", &[sync.as_secs_f64() * 1e3]);
+        report.add(format!("  the same disk, a prepared file: in groups of {}", plan.writers), "1/s", &[grouped]);
         // Every edit accounted for, from disk.
         server.kill();
         server.restart();

@@ -36,7 +36,11 @@ pub fn run(plan: &Plan, report: &mut Report) {
         }
         let each = (after.saturating_sub(before)) as f64 / plan.connections as f64;
         report.add(format!("memory per idle connection, {} in {rooms} documents", plan.connections), "bytes", &[each]);
-        report.add(format!("server memory with {} connections", plan.connections), "MB", &[after as f64 / 1e6]);
+        report.add(
+            format!("server memory with {} connections in {rooms} documents", plan.connections),
+            "MB",
+            &[after as f64 / 1e6],
+        );
     }
 }
 
