@@ -6,6 +6,7 @@
 
 pub mod author;
 pub mod cli;
+pub mod golden;
 pub mod history;
 pub mod hostile;
 pub mod js;

@@ -4,6 +4,7 @@ mod cli;
 mod converge;
 mod crash;
 mod frames;
+mod golden;
 mod health;
 mod hostile;
 mod patience;
