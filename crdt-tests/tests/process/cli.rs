@@ -187,7 +187,7 @@ fn c2_1_import_merges_once_and_is_durable() {
         let payload = message::update_in(&bytes).map(<[u8]>::to_vec).unwrap_or(bytes);
         std::fs::write(&file, &payload).expect("written");
         // Every fourth is enough: each run is a process.
-        if payload.len() % 4 == 0 {
+        if payload.len().is_multiple_of(4) {
             let refused = cli.run(&["import", "live", path_str(&file)]);
             assert_eq!(refused.code, 1, "{name}: {refused:?}");
             assert!(!refused.stderr.contains("panicked"), "{name}: {}", refused.stderr);
