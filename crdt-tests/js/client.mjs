@@ -94,7 +94,7 @@ export class Client {
    * `doc`: an existing document (a loaded sub-document), else a fresh one. `awareness: null` starts without presence, so that
    * the provider says nothing of its own accord.
    */
-  constructor ({ name, version, url, room, doc, clientId, gc = true, awareness, connect = true, resyncInterval = -1, maxBackoffTime = 300, params = {} }) {
+  constructor ({ name, version, url, room, doc, clientId, gc = true, awareness, connect = true, resyncInterval = -1, maxBackoffTime = 300, params = {}, protocols = [] }) {
     const Provider = PROVIDERS[version]
     if (Provider === undefined) throw new Error(`no such y-websocket version: ${version}`)
     this.name = name
@@ -118,7 +118,8 @@ export class Client {
       WebSocketPolyfill: watchedSocket(this),
       resyncInterval,
       maxBackoffTime,
-      params
+      params,
+      protocols
     })
     this.awareness = this.provider.awareness
     this.awareness.on('update', notify)

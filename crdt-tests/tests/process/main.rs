@@ -1,6 +1,7 @@
 //! The real binary with real clients. One test program, so that tests that must wait overlap with tests that need not.
 
 mod cli;
+mod connections;
 mod converge;
 mod crash;
 mod frames;
