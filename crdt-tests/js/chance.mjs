@@ -2,6 +2,9 @@
 
 import * as Y from 'yjs'
 
+/** How often an edit splits a surrogate pair. */
+const SPLITS = 0.03
+
 /** mulberry32 */
 export const chance = seed => {
   let state = seed >>> 0
@@ -35,6 +38,7 @@ const any = rng =>
   ])()
 
 const nested = (rng, depth) => {
+  if (rng.sometimes(0.15)) return new Y.Doc({ guid: `sub-${rng.below(2 ** 31)}`, meta: any(rng) })
   const kind = rng.below(depth > 3 ? 1 : 3)
   if (kind === 0) {
     const text = new Y.Text()
@@ -51,9 +55,10 @@ const nested = (rng, depth) => {
   return array
 }
 
-// A position that does not split a surrogate pair, as no editor's cursor does.
+// A position that rarely splits a surrogate pair: no cursor does, but bindings that compare texts by UTF-16 units do.
 const position = (rng, string) => {
   let at = rng.below(string.length + 1)
+  if (rng.sometimes(SPLITS)) return at
   if (at > 0 && at < string.length && /[\udc00-\udfff]/.test(string[at]) && /[\ud800-\udbff]/.test(string[at - 1])) at--
   return at
 }
@@ -124,11 +129,14 @@ const editXml = (rng, fragment, depth = 0) => {
   }
 }
 
-/** One random edit of one of the four root types, in one transaction. */
+/** One random edit of one of the four root types, in one transaction; or one taken back, or done again. */
 export const edit = (rng, client) => {
+  client.undo ??= new Y.UndoManager([client.text, client.map, client.array, client.xml], { captureTimeout: 0 })
+  if (rng.sometimes(0.08)) return void client.undo.undo()
+  if (rng.sometimes(0.04)) return void client.undo.redo()
   client.doc.transact(() => {
     rng.pick([
-      () => editText(rng, client.text),
+      () => (rng.sometimes(0.03) ? client.text.delete(0, client.text.length) : editText(rng, client.text)),
       () => editMap(rng, client.map),
       () => editArray(rng, client.array),
       () => editXml(rng, client.xml)

@@ -238,15 +238,37 @@ pub struct State {
 }
 
 impl State {
-    /// Content, state vector and delete set; the encoding of an update may differ between equal replicas.
-    pub fn same(&self) -> (&Value, &str, &str, bool) {
-        (&self.content, &self.state_vector, &self.snapshot, self.pending)
+    /// Fails unless content, state vector and delete set are the same, and says where they differ. The encoding of an update
+    /// may differ between equal replicas.
+    #[track_caller]
+    pub fn assert_same(&self, expected: &State, what: impl std::fmt::Display) {
+        if let Some(place) = difference(&self.content, &expected.content, "") {
+            panic!("{what}: the content differs at {place}");
+        }
+        assert_eq!(self.state_vector, expected.state_vector, "{what}: the state vector differs");
+        assert_eq!(self.snapshot, expected.snapshot, "{what}: same content and state vector, the delete set differs");
+        assert_eq!(self.pending, expected.pending, "{what}: one of them waits for something");
     }
 
     /// The update as bytes.
     pub fn update_bytes(&self) -> Vec<u8> {
         use base64::Engine;
         base64::engine::general_purpose::STANDARD.decode(&self.update).expect("base64")
+    }
+}
+
+/// Where two values differ first, and how.
+fn difference(left: &Value, right: &Value, path: &str) -> Option<String> {
+    match (left, right) {
+        (Value::Object(a), Value::Object(b)) => a.keys().chain(b.keys()).find_map(|key| {
+            let of = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or("(absent)".into());
+            difference(&of(a), &of(b), &format!("{path}/{key}"))
+        }),
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(at, (a, b))| difference(a, b, &format!("{path}/{at}")))
+        }
+        (a, b) if a == b => None,
+        (a, b) => Some(format!("{path}: {a} where {b} is expected")),
     }
 }
 

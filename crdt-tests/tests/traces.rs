@@ -51,13 +51,13 @@ fn typed_in_and_read_back(path: &Path, room: &str) {
     server.kill();
     server.restart();
     reads_back(&js, &server, &trace, room, "killed and restarted");
-    assert_eq!(js.load(&Cli::of(&server).export_update(room)).same(), state.same(), "{room}, killed and restarted");
+    js.load(&Cli::of(&server).export_update(room)).assert_same(&state, format_args!("{room}, killed and restarted"));
     Cli::of(&server).done(&["compact", room]);
     reads_back(&js, &server, &trace, room, "compacted");
     server.drain();
     server.restart();
     reads_back(&js, &server, &trace, room, "compacted and restarted");
-    assert_eq!(js.load(&Cli::of(&server).export_update(room)).same(), state.same(), "{room}, compacted and restarted");
+    js.load(&Cli::of(&server).export_update(room)).assert_same(&state, format_args!("{room}, compacted and restarted"));
     let stored = Cli::of(&server).show(room);
     println!(
         "{room}: {} edits by {typists} clients typed and acked in {typed:.1?}, all in {:.1?}; {} bytes as one update, stored as {stored}",

@@ -7,7 +7,7 @@ use crdt_tests::server::{DataDir, Server};
 /// What the server stored is what the clients hold.
 fn assert_exported(js: &Js, server: &Server, room: &str, clients: &State) {
     let exported = js.load(&Cli::of(server).export_update(room));
-    assert_eq!(exported.same(), clients.same(), "weft's export of {room} differs from the clients");
+    exported.assert_same(clients, format_args!("weft's export of {room} differs from the clients"));
 }
 
 /// Two clients of one version edit at the same time, a third comes late; `edit` is run by the first two, `check` must then
@@ -27,7 +27,7 @@ fn each_version_converges(room: &str, edits: [&str; 2], check: &str) {
         let late = js.open(version, &server, &room);
         late.synced();
         let all = js.converged(&[&a, &b, &late]);
-        assert_eq!(all.same(), both.same(), "a late joiner changes nothing");
+        all.assert_same(&both, "a late joiner changes nothing");
         for client in [&a, &b, &late] {
             assert_eq!(client.run(check), true, "{}: {check} is not so: {}", client.name, client.state().content);
         }
@@ -181,7 +181,7 @@ fn p5_subdocuments_converge() {
         let state = js.converged(&[&a, &b]);
         let late = js.open(version, &server, "library");
         late.synced();
-        assert_eq!(js.converged(&[&a, &b, &late]).same(), state.same());
+        js.converged(&[&a, &b, &late]).assert_same(&state, "a late joiner changes nothing");
         assert_exported(&js, &server, "library", &state);
 
         // The same again from what is stored, after another deletion.
@@ -193,7 +193,7 @@ fn p5_subdocuments_converge() {
         server.restart();
         let fresh = js.open(version, &server, "library");
         fresh.synced();
-        assert_eq!(fresh.state().same(), state.same(), "after a restart");
+        fresh.state().assert_same(&state, "after a restart");
         js.synced(&[&a, &b]);
         Cli::of(&server).done(&["compact", "library"]);
         assert_exported(&js, &server, "library", &state);

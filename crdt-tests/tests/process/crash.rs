@@ -87,11 +87,8 @@ fn p1_kill_9_loses_nothing_acked() {
     server.kill();
     server.restart();
     for (room, state) in before.iter().enumerate() {
-        assert_eq!(
-            js.load(&cli.export_update(&format!("ledger {room}"))).same(),
-            state.same(),
-            "ledger {room}, compacted"
-        );
+        js.load(&cli.export_update(&format!("ledger {room}")))
+            .assert_same(state, format_args!("ledger {room}, compacted"));
     }
 }
 
@@ -116,7 +113,6 @@ fn p2_survivors_heal_the_server() {
         server.restart();
         js.synced(&all);
         let state = js.converged(&all);
-        clients[0].ack();
-        assert_eq!(js.load(&Cli::of(&server).export_update("heal")).same(), state.same(), "round {round}");
+        js.load(&Cli::of(&server).export_update("heal")).assert_same(&state, format_args!("round {round}"));
     }
 }

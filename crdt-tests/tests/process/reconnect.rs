@@ -232,5 +232,5 @@ fn p2_fifty_clients_edit_drop_and_return() {
         client.ack();
     }
     let exported = js.load(&Cli::of(&server).export_update("crowd"));
-    assert_eq!(exported.same(), state.same());
+    exported.assert_same(&state, "weft's export");
 }

@@ -8,7 +8,7 @@ use crdt_tests::server::{DataDir, Server};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngCore};
 
-const SESSIONS: u64 = 12;
+const SESSIONS: u64 = 30;
 
 fn session(js: &Js, server: &Server, seed: u64, number: u64) -> (String, State) {
     let mut rng = seed::rng(seed, number);
@@ -49,10 +49,10 @@ fn p2_random_sessions_agree_with_yjs() {
     let exported = |cli: &Cli, room: &str| js.load(&cli.export_update(room));
     for number in 0..SESSIONS {
         let (room, state) = session(&js, &server, seed, number);
-        assert_eq!(exported(&cli, &room).same(), state.same(), "{room}: weft's export differs from Yjs");
+        exported(&cli, &room).assert_same(&state, format_args!("{room}: weft's export differs from Yjs"));
         let fresh = js.open(VERSIONS[2], &server, &room);
         fresh.synced();
-        assert_eq!(fresh.state().same(), state.same(), "{room}: a fresh client differs");
+        fresh.state().assert_same(&state, format_args!("{room}: a fresh client differs"));
         ended.push((room, state));
     }
     for step in ["killed and restarted", "compacted online", "compacted, drained, restarted", "compacted offline"] {
@@ -64,7 +64,7 @@ fn p2_random_sessions_agree_with_yjs() {
                 server.drain();
                 cli.done(&["compact", "--all"]);
                 for (room, state) in &ended {
-                    assert_eq!(exported(&cli, room).same(), state.same(), "{room}, {step}");
+                    exported(&cli, room).assert_same(state, format_args!("{room}, {step}"));
                 }
             }
         }
@@ -74,8 +74,8 @@ fn p2_random_sessions_agree_with_yjs() {
         for (room, state) in &ended {
             let fresh = js.open(VERSIONS[0], &server, room);
             fresh.synced();
-            assert_eq!(fresh.state().same(), state.same(), "{room}, {step}: a fresh client differs");
-            assert_eq!(exported(&cli, room).same(), state.same(), "{room}, {step}: the export differs");
+            fresh.state().assert_same(state, format_args!("{room}, {step}: a fresh client differs"));
+            exported(&cli, room).assert_same(state, format_args!("{room}, {step}: the export differs"));
         }
     }
 }

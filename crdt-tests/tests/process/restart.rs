@@ -40,14 +40,14 @@ fn c2_1_sigterm_drains_with_1012_and_keeps_everything() {
     for (room, state) in states.iter().enumerate() {
         let fresh = js.open(VERSIONS[2], &server, &format!("room {room}"));
         fresh.synced();
-        assert_eq!(fresh.state().same(), state.same(), "room {room} after a drain and a restart");
+        fresh.state().assert_same(state, format_args!("room {room} after a drain and a restart"));
     }
     // A drained directory starts cleanly a second time, and nothing is left in it that only a crash would leave.
     server.drain();
     server.restart();
     for (room, state) in states.iter().enumerate() {
         let exported = js.load(&Cli::of(&server).export_update(&format!("room {room}")));
-        assert_eq!(exported.same(), state.same(), "room {room} after a second drain");
+        exported.assert_same(state, format_args!("room {room} after a second drain"));
     }
 }
 
@@ -203,7 +203,7 @@ fn p4_a_gap_does_not_hold_up_others() {
     let state = js.converged(&[&a, &b]);
     let late = js.open(VERSIONS[1], &server, "others");
     late.synced();
-    assert_eq!(late.state().same(), state.same());
+    late.state().assert_same(&state, "a late joiner");
 }
 
 /// A socket that never says goodbye does not hold up the drain.

@@ -111,7 +111,7 @@ fn p4_slow_readers_cost_nothing_and_converge() {
     assert!(connected > 0, "every slow reader was sent away; the design is to mark them behind");
     let late = js.open(LATEST, &server, "slow");
     late.synced();
-    assert_eq!(js.converged(&[&writer, &canary, &late]).same(), state.same());
+    js.converged(&[&writer, &canary, &late]).assert_same(&state, "a late joiner changes nothing");
 }
 
 /// A reader that dribbles stays behind for long, yet is never lost and never blocks.
@@ -172,7 +172,7 @@ fn p4_a_flood_of_updates_is_taken_at_the_servers_pace() {
     }
     for flood in floods {
         let (stored, sent) = flood.join().expect("the flood went through");
-        assert_eq!(js.load(&stored).same(), js.load(&sent).same());
+        js.load(&stored).assert_same(&js.load(&sent), "what a flood left");
     }
     let peak = process::peak_rss_bytes(server.pid());
     println!("beside a flood: slowest edit {slowest:.1?}, memory {} MB at most", peak >> 20);
