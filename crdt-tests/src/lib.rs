@@ -16,6 +16,7 @@ pub mod process;
 pub mod recording;
 pub mod seed;
 pub mod server;
+pub mod skip;
 pub mod socket;
 pub mod sweep;
 pub mod trace;

@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::skip::skipped;
+
 /// A mounted tmpfs.
 pub struct SmallDisk {
     keeper: Child,
@@ -32,7 +34,7 @@ impl SmallDisk {
             None
         });
         if mounted.is_none() {
-            println!("SKIPPED: a file system cannot be mounted here");
+            skipped("a file system cannot be mounted here");
         }
         mounted.map(|keeper| Self { keeper, dir })
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::js::{Client, Js};
 use crate::server::workspace;
+use crate::skip::skipped;
 
 /// The recorded histories that lie beside the workspace when it is developed; they are not part of it.
 pub fn shared(name: &str) -> Option<PathBuf> {
@@ -14,7 +15,7 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path);
     }
-    println!("SKIPPED: traces absent ({name}: no ../shared/traces beside the workspace)");
+    skipped(&format!("traces absent ({name}: no ../shared/traces beside the workspace)"));
     None
 }
 
