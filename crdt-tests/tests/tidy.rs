@@ -30,7 +30,7 @@ const STORE_TO_HUB: &[&str] =
 
 /// Crates that only some files may name.
 const NAMED_ONCE: &[(&str, &[&str])] = &[
-    ("sled", &["store/sled.rs", "store/sled/"]),
+    ("sled", &["store/sled/"]),
     ("warp", &["server/"]),
     ("bincode", &["store/record.rs", "journal/record.rs"]),
     ("yrs", &["replica/"]),

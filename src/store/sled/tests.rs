@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::super::contract::{append, show, snapshot};
+use super::super::keys::Keyspace;
+use super::install::InstallStep;
+use super::marker::MARKER;
 use super::*;
+use crate::limits::STORE_ENTRY_BYTES_MAX;
 
 /// A store that takes its directory with it.
 struct Temporary {

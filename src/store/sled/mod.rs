@@ -1,0 +1,240 @@
+//! The store on sled. The only room that names sled; it keeps sled away from what breaks it (S3, S4, S5).
+//!
+//! One tree holds everything ([`super::keys`] says what). Values are cut into chunks, because sled loses or corrupts
+//! large ones in a power cut (S3). A document *is* what its catalogue entry names: the snapshot of one generation, and
+//! the log records after it up to `last_seq`. Chunks are written before the entry that names them and removed after the
+//! entry that no longer does, so whatever instant survives, the entry's document is whole; chunks that no entry names
+//! are invisible, and swept up by the next write to that document.
+//!
+//! What sled may do behind our back is contained here: it can panic on a damaged file (each call is [`engine::caught`]
+//! and becomes an error, ST7), it silently cuts off the end of its log when that end is damaged ([`marker`] tells), and
+//! after a failed write nothing it says about durability can be trusted (S7, [`Writer::failed`]).
+
+mod append;
+mod batches;
+mod engine;
+mod install;
+mod marker;
+mod reading;
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use self::batches::Batches;
+use self::engine::{DATABASE, broken, caught, open_engine};
+use self::marker::{read_marker, sync_dir};
+use self::reading::decode_entry;
+use super::keys;
+use super::record::{self, Entry, Root};
+use super::{DocHead, LogAppend, Snapshot, Store, StoreError, StoredDocument};
+use crate::ids::{DocName, Seq};
+
+/// Tries of a load that races with compactions before it keeps writers out.
+const LOAD_TRIES: usize = 3;
+
+/// Documents in a sled database. Reads run side by side; writers take turns.
+pub struct SledStore {
+    /// `None` only while being dropped.
+    db: Option<sled::Db>,
+    /// sled's data file again, opened before the first write so that every failed write-back is reported to its sync.
+    database: File,
+    dir: PathBuf,
+    writer: Mutex<Writer>,
+    /// Copy of [`Root::documents`], to be read without waiting for a writer.
+    documents: AtomicU64,
+}
+
+/// What only the one who writes may touch.
+struct Writer {
+    root: Root,
+    /// Why writing ended. After a failed write or sync the kernel may have dropped what was to be written, and a second
+    /// sync would claim success (S7), so nothing is written until a restart.
+    failed: Option<String>,
+}
+
+impl SledStore {
+    /// Opens the database in `dir`, creating both if neither is there.
+    ///
+    /// Errors: [`StoreError::Engine`] when sled cannot open its files (also when it panics), or when the database is
+    /// older than what had been made durable; the text names the way out (S5). Never creates an empty database where
+    /// one had been.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let dir = dir.as_ref();
+        Self::open_inner(dir).map_err(|why| StoreError::Engine { op: "open", source: why.into() })
+    }
+
+    fn open_inner(dir: &Path) -> Result<Self, String> {
+        let at = dir.display();
+        fs::create_dir_all(dir).map_err(|e| format!("{at} cannot be created: {e}"))?;
+        let marked = read_marker(dir)?;
+        let database_bytes = match fs::metadata(dir.join(DATABASE)) {
+            Ok(meta) => meta.len(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(format!("{at}/{DATABASE} cannot be read: {e}")),
+        };
+        if marked.is_some() && database_bytes == 0 {
+            return Err(broken(dir, "its data file is missing or empty"));
+        }
+        let db = open_engine(dir)?;
+        let database = File::open(dir.join(DATABASE)).map_err(|e| format!("{at}/{DATABASE} cannot be read: {e}"))?;
+
+        let stored = caught(|| db.get(keys::ROOT)).map_err(|e| broken(dir, &e))?;
+        let root = match (stored, marked) {
+            (Some(bytes), marked) => {
+                let root =
+                    record::decode_root(&bytes).map_err(|flaw| broken(dir, &format!("its root record: {flaw}")))?;
+                let marked = marked.unwrap_or(0);
+                if root.checkpoint < marked {
+                    let found = root.checkpoint;
+                    return Err(broken(dir, &format!("it ends at checkpoint {found}, yet {marked} had been reached")));
+                }
+                root
+            }
+            (None, Some(_)) => return Err(broken(dir, "it has lost its root record")),
+            // Neither: new, or its creation was cut short before anything could be stored.
+            (None, None) if caught(|| Ok(db.is_empty())).map_err(|e| broken(dir, &e))? => Root::default(),
+            (None, None) => return Err(format!("{at} holds a database that is not weft's; choose another directory")),
+        };
+        let store = Self {
+            db: Some(db),
+            database,
+            dir: dir.to_owned(),
+            documents: AtomicU64::new(root.documents),
+            writer: Mutex::new(Writer { root, failed: None }),
+        };
+        if marked.is_none() {
+            // Also when a crash came between this and the marker. Until the marker is there nothing else is written.
+            store.make_durable().map_err(|e| e.to_string())?;
+            sync_dir(dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+                .map_err(|e| format!("the directory above {at} cannot be synced: {e}"))?;
+        }
+        Ok(store)
+    }
+
+    fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("taken only by drop")
+    }
+
+    /// Takes the turn to write; refuses once a write has failed.
+    fn writer(&self, op: &'static str) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        // No panic can leave the writer half changed: calls into sled are caught, and nothing else here can.
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        match &writer.failed {
+            Some(cause) => Err(StoreError::Engine {
+                op,
+                source: format!("an earlier write failed, nothing more is written until a restart: {cause}").into(),
+            }),
+            None => Ok(writer),
+        }
+    }
+
+    /// Runs a write; whatever its failure, it is the last one.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        op: &'static str,
+        f: impl FnOnce() -> sled::Result<()>,
+    ) -> Result<(), StoreError> {
+        caught(f).map_err(|why| {
+            writer.failed = Some(why.clone());
+            StoreError::Engine { op, source: why.into() }
+        })
+    }
+
+    fn apply(&self, writer: &mut Writer, op: &'static str, batches: Batches) -> Result<(), StoreError> {
+        for batch in batches.full.into_iter().chain((batches.open_bytes > 0).then_some(batches.open)) {
+            self.write(writer, op, || self.db().apply_batch(batch))?;
+        }
+        Ok(())
+    }
+
+    fn set_root(&self, writer: &mut Writer, root: Root) {
+        writer.root = root;
+        self.documents.store(root.documents, Ordering::Relaxed);
+    }
+}
+
+impl Store for SledStore {
+    fn load(&self, doc: &DocName) -> Result<Option<StoredDocument>, StoreError> {
+        // The entry is read first and its contents after it, without a lock. A compaction in between removes what the
+        // entry names; that looks like damage, but then the entry has changed.
+        for _ in 0..LOAD_TRIES {
+            let Some(raw) = self.raw_entry(doc)? else { return Ok(None) };
+            let read = decode_entry(doc, &raw).and_then(|entry| self.read_document(doc, entry));
+            match read {
+                Ok(document) => return Ok(Some(document)),
+                Err(e) if self.raw_entry(doc)?.as_ref() == Some(&raw) => return Err(e),
+                Err(_) => {}
+            }
+        }
+        let _no_writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.entry(doc)?.map(|entry| self.read_document(doc, entry)).transpose()
+    }
+
+    fn head(&self, doc: &DocName) -> Result<Option<DocHead>, StoreError> {
+        Ok(self.entry(doc)?.map(|entry| entry.head))
+    }
+
+    fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError> {
+        self.list_entries(prefix, after, limit)
+    }
+
+    fn append(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError> {
+        self.append_records(appends, now_ms)
+    }
+
+    fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError> {
+        self.install(doc, snapshot, now_ms, &mut |_| {})
+    }
+
+    fn make_durable(&self) -> Result<(), StoreError> {
+        const OP: &str = "sync";
+        let mut writer = self.writer(OP)?;
+        let root = Root { checkpoint: writer.root.checkpoint + 1, ..writer.root };
+        let mut batches = Batches::default();
+        batches.insert(keys::ROOT, &record::encode_root(&root));
+        self.apply(&mut writer, OP, batches)?;
+        self.set_root(&mut writer, root);
+        self.sync_engine(&mut writer, OP)?;
+        // Only now: a marker ahead of the database would accuse it of a loss.
+        self.write(&mut writer, OP, || Ok(marker::write_marker(&self.dir, root.checkpoint)?))
+    }
+
+    fn bytes_on_disk(&self) -> Result<u64, StoreError> {
+        caught(|| self.db().size_on_disk()).map_err(|why| StoreError::Engine { op: "size", source: why.into() })
+    }
+
+    fn documents(&self) -> Result<u64, StoreError> {
+        Ok(self.documents.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // sled syncs its file while it is dropped and panics if that fails, which would end the process in the midst of
+        // a shutdown that has to go on. What must be durable is so already.
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
+fn new_entry(now_ms: u64) -> Entry {
+    let head = DocHead {
+        last_seq: Seq::ZERO,
+        snapshot_seq: Seq::ZERO,
+        snapshot_bytes: 0,
+        log_bytes: 0,
+        log_updates: 0,
+        log_records: 0,
+        created_ms: now_ms,
+        updated_ms: now_ms,
+    };
+    Entry { head, generation: 0, untidy: false }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! Documents put together from their chunks. Whatever does not fit is damage with a name, never data (ST7).
+
+use std::ops::Bound;
+use std::panic::{self, AssertUnwindSafe};
+
+use bytes::Bytes;
+
+use super::super::keys::{self, KeyRange};
+use super::super::record::{self, Entry, Flaw, RecordKind, UpdateRecord};
+use super::super::{DocHead, StoreError, StoredDocument};
+use super::SledStore;
+use super::engine::{caught, panicked};
+use crate::ids::{DocName, Seq};
+
+impl SledStore {
+    /// The bytes of the catalogue entry.
+    pub(super) fn raw_entry(&self, doc: &DocName) -> Result<Option<sled::IVec>, StoreError> {
+        caught(|| self.db().get(keys::head(doc))).map_err(|why| damaged(doc, ENTRY, why))
+    }
+
+    pub(super) fn entry(&self, doc: &DocName) -> Result<Option<Entry>, StoreError> {
+        self.raw_entry(doc)?.map(|raw| decode_entry(doc, &raw)).transpose()
+    }
+
+    /// Reads the document that `entry` names.
+    pub(super) fn read_document(&self, doc: &DocName, entry: Entry) -> Result<StoredDocument, StoreError> {
+        let head = entry.head;
+        let snapshot = match entry.generation {
+            0 => Vec::new(),
+            generation => self.read_snapshot(doc, generation, &head)?,
+        };
+        let mut log = Vec::new();
+        let records = self.read_log(doc, &head)?;
+        let records_found = records.len() as u64;
+        let mut next = head.snapshot_seq.next();
+        for record in records {
+            // A snapshot may cover a record in part: its first updates are passed over (ST5).
+            let starts_well = if log.is_empty() { record.first <= next.0 } else { record.first == next.0 };
+            if !starts_well {
+                return Err(damaged(doc, "the log", format!("the updates from position {next} on are missing")));
+            }
+            let updates = (record.first..).map(Seq).zip(record.updates);
+            log.extend(updates.skip_while(|(seq, _)| *seq < next));
+            next = Seq(record.last).next();
+        }
+        let updates_found = log.len() as u64;
+        let bytes_found: u64 = log.iter().map(|(_, u)| u.len() as u64).sum();
+        if next != head.last_seq.next()
+            || (records_found, updates_found, bytes_found) != (head.log_records, head.log_updates, head.log_bytes)
+        {
+            let DocHead { last_seq, log_updates, log_bytes, .. } = head;
+            let why = format!(
+                "the catalogue counts {log_updates} updates of {log_bytes} bytes up to position {last_seq}, there are \
+                 {updates_found} of {bytes_found} bytes"
+            );
+            return Err(damaged(doc, "the log", why));
+        }
+        Ok(StoredDocument { head, snapshot, log })
+    }
+
+    fn read_snapshot(&self, doc: &DocName, generation: u64, head: &DocHead) -> Result<Vec<Bytes>, StoreError> {
+        let what = || format!("snapshot {generation}");
+        let mut found = self.read_chunks(doc, keys::generation(doc, generation), u64::MAX)?;
+        let Some((_, bytes)) = found.pop() else {
+            return Err(damaged(doc, what(), "it is missing".to_owned()));
+        };
+        let record = decode_updates(doc, what, RecordKind::Snapshot, bytes)?;
+        if record.first != generation || record.last != head.snapshot_seq.0 {
+            return Err(damaged(doc, what(), Flaw::Contents.to_string()));
+        }
+        Ok(record.updates)
+    }
+
+    /// The log records after the snapshot, each whole and dense in itself.
+    pub(super) fn read_log(&self, doc: &DocName, head: &DocHead) -> Result<Vec<UpdateRecord>, StoreError> {
+        let found = self.read_chunks(doc, keys::log_from(doc, head.snapshot_seq.next()), head.last_seq.0)?;
+        let decode = |(last, bytes)| {
+            let what = || format!("the log record that ends at position {last}");
+            let record = decode_updates(doc, what, RecordKind::Log, bytes)?;
+            let span = record.last.checked_sub(record.first).and_then(|n| n.checked_add(1));
+            if record.last != last || span != Some(record.updates.len() as u64) {
+                return Err(damaged(doc, what(), Flaw::Contents.to_string()));
+            }
+            Ok(record)
+        };
+        found.into_iter().map(decode).collect()
+    }
+
+    /// Puts the chunks in `range` together: the records' numbers, rising, up to `last`, and their bytes.
+    pub(super) fn read_chunks(
+        &self,
+        doc: &DocName,
+        range: KeyRange,
+        last: u64,
+    ) -> Result<Vec<(u64, Bytes)>, StoreError> {
+        let what = "its contents";
+        let mut records: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut chunks_expected = 0;
+        let scan = || -> Result<(), StoreError> {
+            for item in self.db().range(range) {
+                let (key, value) = item.map_err(|e| damaged(doc, what, e.to_string()))?;
+                let Some((number, chunk)) = keys::chunk_numbers(&key) else {
+                    return Err(damaged(doc, what, "a key is malformed".to_owned()));
+                };
+                if number > last {
+                    break; // written for an entry that never came
+                }
+                match records.last_mut() {
+                    Some((open, bytes)) if *open == number && chunk == chunks_expected => {
+                        bytes.extend_from_slice(&value)
+                    }
+                    Some((open, _)) if *open == number => {
+                        return Err(damaged(
+                            doc,
+                            what,
+                            format!("chunk {chunks_expected} of record {number} is missing"),
+                        ));
+                    }
+                    _ if chunk == 0 => records.push((number, value.to_vec())),
+                    _ => return Err(damaged(doc, what, format!("chunk 0 of record {number} is missing"))),
+                }
+                chunks_expected = chunk.saturating_add(1);
+            }
+            Ok(())
+        };
+        panic::catch_unwind(AssertUnwindSafe(scan))
+            .unwrap_or_else(|cause| Err(damaged(doc, what, panicked(&*cause))))?;
+        Ok(records.into_iter().map(|(number, bytes)| (number, bytes.into())).collect())
+    }
+
+    /// As [`super::super::Store::list`].
+    pub(super) fn list_entries(
+        &self,
+        prefix: &str,
+        after: Option<&DocName>,
+        limit: usize,
+    ) -> Result<Vec<(DocName, DocHead)>, StoreError> {
+        let all = keys::heads_from(prefix);
+        let from = match after {
+            Some(name) if name.as_str() >= prefix => Bound::Excluded(keys::head(name)),
+            Some(_) | None => Bound::Included(all.clone()),
+        };
+        let engine = |why: String| StoreError::Engine { op: "list", source: why.into() };
+        let scan = || -> Result<_, StoreError> {
+            let mut listed = Vec::new();
+            for item in self.db().range((from, Bound::Unbounded)) {
+                let (key, raw) = item.map_err(|e| engine(e.to_string()))?;
+                if !key.starts_with(&all) || listed.len() >= limit {
+                    break;
+                }
+                let name = keys::head_name(&key).ok_or_else(|| engine("a catalogue key is malformed".to_owned()))?;
+                let entry = decode_entry(&name, &raw)?;
+                listed.push((name, entry.head));
+            }
+            Ok(listed)
+        };
+        panic::catch_unwind(AssertUnwindSafe(scan)).unwrap_or_else(|cause| Err(engine(panicked(&*cause))))
+    }
+}
+
+pub(super) const ENTRY: &str = "its catalogue entry";
+
+pub(super) fn damaged(doc: &DocName, what: impl Into<String>, why: String) -> StoreError {
+    StoreError::Damaged { doc: doc.clone(), what: what.into(), why }
+}
+
+pub(super) fn decode_entry(doc: &DocName, raw: &[u8]) -> Result<Entry, StoreError> {
+    record::decode_entry(doc, raw).map_err(|flaw| damaged(doc, ENTRY, flaw.to_string()))
+}
+
+fn decode_updates(
+    doc: &DocName,
+    what: impl Fn() -> String,
+    kind: RecordKind,
+    bytes: Bytes,
+) -> Result<UpdateRecord, StoreError> {
+    record::decode_updates(doc, kind, bytes).map_err(|flaw| damaged(doc, what(), flaw.to_string()))
+}
