@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tempfile::TempDir;
 use weft::hub::{Delivery, FrameKind, Hub, HubError, HubOptions, ListQuery, PeerHandle, PeerSink, Readiness};
-use weft::ids::DocName;
+use weft::ids::{Access, DocName};
 use weft::journal::{Journal, JournalOptions};
 use weft::store::memory::MemoryStore;
 use weft::store::{DocHead, LogAppend, Snapshot, Store, StoreError, StoredDocument};
@@ -122,7 +122,7 @@ fn name(name: &str) -> DocName {
 
 fn join(hub: &Hub, doc: &str) -> (PeerHandle, Arc<Sink>) {
     let sink = Arc::new(Sink::default());
-    (hub.join(&name(doc), sink.clone()).unwrap(), sink)
+    (hub.join(&name(doc), Access::Write, sink.clone()).unwrap(), sink)
 }
 
 async fn sync(peer: &PeerHandle, sink: &Sink) {
@@ -317,7 +317,7 @@ async fn drain_leaves_everything_in_the_store() {
     writer.send(ClientMessage::Update(&Typist::new(1).types("kept"))).await.unwrap();
     hub.drain().await.unwrap();
     assert_eq!(hub.readiness(), Readiness::Draining);
-    assert!(matches!(hub.join(&name("d"), Arc::new(Sink::default())), Err(HubError::Draining)));
+    assert!(matches!(hub.join(&name("d"), Access::Write, Arc::new(Sink::default())), Err(HubError::Draining)));
     assert!(writer.send(ClientMessage::QueryAwareness).await.is_err());
     let again = TempDir::new().unwrap();
     let hub = start(&again, store, HubOptions::default()).await;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crdt_tests::sweep::sweep;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use weft::ids::{ClientId, PeerId};
+use weft::ids::{Access, ClientId, PeerId};
 use weft::replica::{Effects, Event, Replica};
 use weft::wire::awareness::{self, Entry};
 use weft::wire::message::{ClientMessage, ServerMessage};
@@ -118,7 +118,7 @@ impl Room {
         client.peer = Some(peer);
         // On opening a client announces itself, at the clock it has (g12).
         client.send(&[client.own]);
-        self.turn(&[Event::Joined(peer)]);
+        self.turn(&[Event::Joined(peer, Access::Write)]);
     }
 
     /// The connection breaks; the server may learn of it much later.

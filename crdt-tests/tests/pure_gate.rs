@@ -4,7 +4,7 @@ use crdt_tests::author::{Author, Habit, apply, listener, view};
 use crdt_tests::sweep::sweep;
 use rand::Rng;
 use std::time::Instant;
-use weft::ids::{ClientId, PeerId};
+use weft::ids::{Access, ClientId, PeerId};
 use weft::replica::delete_set::DeleteSet;
 use weft::replica::gate::gate;
 use weft::replica::{Event, Replica};
@@ -102,7 +102,7 @@ fn a_turn_of_many_is_one_update_as_yjs_wants_it() {
             authors[other].hear(&diff);
         }
         let mut replica = Replica::new();
-        let mut events = vec![Event::Joined(PeerId(1))];
+        let mut events = vec![Event::Joined(PeerId(1), Access::Write)];
         events.extend(updates.iter().map(|update| Event::Message(PeerId(1), ClientMessage::Update(update))));
         let effects = replica.handle(&events, Instant::now());
         assert_eq!(effects.append.len(), 1);

@@ -10,7 +10,7 @@ use crdt_tests::author::{Author, Habit, view};
 use crdt_tests::sweep::sweep;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use weft::ids::{PeerId, Seq};
+use weft::ids::{Access, PeerId, Seq};
 use weft::replica::{Effects, Event, Replica, Weight};
 use weft::wire::message::{ClientMessage, ServerMessage};
 use weft::wire::update;
@@ -146,7 +146,7 @@ impl World {
         let mut events: Vec<Event<'_>> = news
             .iter()
             .map(|news| match *news {
-                News::Joined(id) => Event::Joined(id),
+                News::Joined(id) => Event::Joined(id, Access::Write),
                 News::Left(id) => Event::Left(id),
                 News::FellBehind(id) => Event::FellBehind(id),
                 News::CaughtUp(id) => Event::CaughtUp(id),

@@ -9,7 +9,7 @@ use crdt_tests::sweep::sweep;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use weft::ids::{PeerId, Seq};
+use weft::ids::{Access, PeerId, Seq};
 use weft::replica::delete_set::DeleteSet;
 use weft::replica::gate::gate;
 use weft::replica::{Event, Replica};
@@ -66,7 +66,7 @@ fn offer(before: &[&[u8]], bytes: &[u8]) -> &'static str {
     gate(bytes, &StateVector::new(), &DeleteSet::default()).expect("valid bytes can be gated");
     let mut replica = Replica::load(before.iter().copied(), Seq::ZERO).unwrap();
     let message = Event::Message(PeerId(1), ClientMessage::Update(bytes));
-    let effects = replica.handle(&[Event::Joined(PeerId(1)), message], Instant::now());
+    let effects = replica.handle(&[Event::Joined(PeerId(1), Access::Write), message], Instant::now());
     if let Some(broken) = effects.broken {
         eprintln!("{}: {bytes:?}", broken.error);
         return "broke the document";

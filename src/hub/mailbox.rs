@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::{HubError, ImportReport, PeerSink};
-use crate::ids::{DocName, PeerId, Seq};
+use crate::ids::{Access, DocName, PeerId, Seq};
 use crate::journal::DurableSink;
 use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGE_COST};
 use crate::replica::Census;
@@ -54,7 +54,7 @@ impl Batch {
     pub fn turn_away(self, error: &HubError) {
         for mail in self.mail {
             match mail {
-                Mail::Join(_, sink) => sink.close(error.close_reason()),
+                Mail::Join(_, _, sink) => sink.close(error.close_reason()),
                 Mail::Query(query) => query.refuse(error.clone()),
                 Mail::Import(_, reply) => drop(reply.send(Err(error.clone()))),
                 Mail::Stop(stopping) => drop(stopping.send(())),
@@ -66,8 +66,8 @@ impl Batch {
 
 /// What can come.
 pub enum Mail {
-    /// A peer joins; this is where its frames go.
-    Join(PeerId, Arc<dyn PeerSink>),
+    /// A peer joins, may do this much, and this is where its frames go.
+    Join(PeerId, Access, Arc<dyn PeerSink>),
     /// A peer's session ended.
     Leave(PeerId),
     /// A peer's outbox has drained.

@@ -31,7 +31,7 @@ pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
 use self::checkpoint::{Checkpoints, Compactions};
 use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
 use self::task::Task;
-use crate::ids::{DocName, PeerId};
+use crate::ids::{Access, DocName, PeerId};
 use crate::journal::{DurableSink, Journal, JournalHealth};
 use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, IDLE_AFTER, LOADS_MAX};
 use crate::store::Store;
@@ -185,13 +185,13 @@ impl Hub {
     }
 
     /// Joins a document, waking it if it sleeps. What it has to say arrives at `sink`; should it not open, the sink is
-    /// closed.
+    /// closed. Whatever a peer with [`Access::Read`] sends, it changes nothing.
     ///
     /// # Errors
     /// [`HubError::Draining`].
-    pub fn join(&self, doc: &DocName, sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
+    pub fn join(&self, doc: &DocName, access: Access, sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
         let id = PeerId(self.inner.next_peer.fetch_add(1, Ordering::Relaxed));
-        let mailbox = self.inner.post(doc, Mail::Join(id, sink))?;
+        let mailbox = self.inner.post(doc, Mail::Join(id, access, sink))?;
         Ok(PeerHandle { id, mailbox })
     }
 

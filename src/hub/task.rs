@@ -141,9 +141,9 @@ impl Task {
         let (bytes, mut events, mut queries) = (&batch.bytes, self.due(), Vec::new());
         for mail in batch.mail.drain(..) {
             match mail {
-                Mail::Join(id, sink) => {
+                Mail::Join(id, access, sink) => {
                     self.peers.insert(id, Connection { sink, bytes_since_noted: 0 });
-                    events.push(Event::Joined(id));
+                    events.push(Event::Joined(id, access));
                 }
                 Mail::Leave(id) => {
                     self.peers.remove(&id);

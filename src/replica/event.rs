@@ -1,13 +1,13 @@
 //! What can happen to a document.
 
-use crate::ids::{PeerId, Seq};
+use crate::ids::{Access, PeerId, Seq};
 use crate::wire::message::ClientMessage;
 
 /// Everything that can happen to a document, as a complete list.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// A peer came.
-    Joined(PeerId),
+    /// A peer came, and may do this much.
+    Joined(PeerId, Access),
     /// A peer's connection ended.
     Left(PeerId),
     /// A peer said something; its payload is validated.

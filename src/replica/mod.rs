@@ -35,7 +35,7 @@ use self::live::{IntegrateError, Live};
 use self::nesting::{Misplaced, Nesting};
 use self::parked::{Parking, ParkingLot};
 use self::peers::Peer;
-use crate::ids::{ClientId, Clock, PeerId, Seq};
+use crate::ids::{Access, ClientId, Clock, PeerId, Seq};
 use crate::limits::{ANSWERS_BYTES_MAX, ANSWERS_MAX};
 use crate::wire::close::CloseReason;
 use crate::wire::message::{ClientMessage, ServerMessage};
@@ -176,7 +176,7 @@ impl Replica {
         let before = events.iter().any(|event| matches!(event, Event::Flushed(_))).then(|| self.clocks().0);
         for event in events {
             match *event {
-                Event::Joined(peer) => self.join(peer, &mut effects),
+                Event::Joined(peer, access) => self.join(peer, access, &mut effects),
                 Event::Left(peer) => {
                     self.peers.remove(&peer);
                     self.waiting.remove(&peer);
@@ -219,13 +219,13 @@ impl Replica {
         effects
     }
 
-    fn join(&mut self, id: PeerId, effects: &mut Effects) {
+    fn join(&mut self, id: PeerId, access: Access, effects: &mut Effects) {
         let (_, state_vector) = self.clocks();
         effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
         if let Some(everyone) = self.awareness.everyone() {
             effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
         }
-        self.peers.insert(id, Peer::default());
+        self.peers.insert(id, Peer::new(access));
     }
 
     fn hear<'a>(
@@ -260,12 +260,17 @@ impl Replica {
     }
 
     fn hear_update<'a>(&mut self, id: PeerId, update: &'a [u8], turn: &mut Turn<'a>, effects: &mut Effects) {
-        if self.read_only {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if self.read_only || peer.access == Access::Read {
             // A no-op is no write: a reader's SyncStep2 with nothing new is none of our business.
             let nothing_new =
                 gate(update, &self.content.clocks, &self.content.deleted).is_ok_and(|gated| gated.adds_nothing());
-            if !nothing_new {
-                self.refuse(id, CloseReason::StorageFailed, effects);
+            match peer.access {
+                _ if nothing_new => {}
+                // Stock clients send what their user types whether or not they may; to close them would only have them
+                // come back with it. It is dropped, and no ack ever says that it is saved (WIRE §6).
+                Access::Read => peer.refuse(),
+                Access::Write => self.refuse(id, CloseReason::StorageFailed, effects),
             }
             return;
         }
@@ -300,7 +305,7 @@ impl Replica {
 
     fn refuse(&mut self, id: PeerId, reason: CloseReason, effects: &mut Effects) {
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.refused = true;
+            peer.refuse();
         }
         effects.close.push((id, reason));
     }

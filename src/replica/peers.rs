@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ids::Seq;
+use crate::ids::{Access, Seq};
 use crate::limits::ACKS_MAX;
 use crate::wire::state_vector::StateVector;
 
 /// One session's place in the document.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Peer {
+    /// What it may do here. Held where updates are taken, so that no way to the document leads past it.
+    pub access: Access,
     /// The turn in which its SyncStep1 was answered (or it caught up): it gets the updates of later turns.
     pub follows_since: Option<u64>,
     /// Its outbox dropped something: it gets one diff once it has drained.
@@ -30,10 +32,30 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// One that has just come.
+    pub fn new(access: Access) -> Self {
+        Self {
+            access,
+            follows_since: None,
+            behind: false,
+            base: Arc::default(),
+            acks: VecDeque::new(),
+            asked_at: None,
+            over_parked: false,
+            refused: false,
+        }
+    }
+
     /// In this turn it is being sent everything there is.
     pub fn follow(&mut self, turn: u64) {
         self.follows_since = Some(turn);
         self.behind = false;
+    }
+
+    /// A write of it was refused: from now on it gets no ack.
+    pub fn refuse(&mut self) {
+        self.refused = true;
+        self.acks = VecDeque::new();
     }
 
     /// Notes an ack to be given once the log is durable up to `seq`. Of too many the oldest goes: the later ones say

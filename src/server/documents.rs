@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::hub::{Hub, HubError, PeerHandle, PeerSink, Readiness};
-use crate::ids::DocName;
+use crate::ids::{Access, DocName};
 use crate::wire::message::ClientMessage;
 
 /// The documents behind a listener.
@@ -12,7 +12,7 @@ pub trait Documents: Clone + Send + Sync + 'static {
     type Peer: DocumentPeer;
 
     /// See [`Hub::join`].
-    fn join(&self, doc: &DocName, sink: Arc<dyn PeerSink>) -> Result<Self::Peer, HubError>;
+    fn join(&self, doc: &DocName, access: Access, sink: Arc<dyn PeerSink>) -> Result<Self::Peer, HubError>;
 
     /// See [`Hub::readiness`].
     fn readiness(&self) -> Readiness;
@@ -30,8 +30,8 @@ pub trait DocumentPeer: Send + Sync + 'static {
 impl Documents for Hub {
     type Peer = PeerHandle;
 
-    fn join(&self, doc: &DocName, sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
-        Hub::join(self, doc, sink)
+    fn join(&self, doc: &DocName, access: Access, sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
+        Hub::join(self, doc, access, sink)
     }
 
     fn readiness(&self) -> Readiness {

@@ -14,7 +14,7 @@ use super::documents::{DocumentPeer, Documents};
 use super::session::Timing;
 use super::{Address, DrainFlag, Server, ServerOptions};
 use crate::hub::{Delivery, FrameKind, HubError, PeerSink, Readiness};
-use crate::ids::DocName;
+use crate::ids::{Access, DocName};
 use crate::limits::{GARBAGE_MESSAGES_MAX, MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, PINGS_PER_SECOND_MAX};
 use crate::wire::close::CloseReason;
 use crate::wire::frame::{self, client};
@@ -71,7 +71,7 @@ impl Notes {
 impl Documents for Notes {
     type Peer = NotesPeer;
 
-    fn join(&self, doc: &DocName, sink: Arc<dyn PeerSink>) -> Result<NotesPeer, HubError> {
+    fn join(&self, doc: &DocName, _: Access, sink: Arc<dyn PeerSink>) -> Result<NotesPeer, HubError> {
         if let Some(error) = self.0.refuse_join.lock().unwrap().take() {
             return Err(error);
         }

@@ -16,7 +16,7 @@ use super::accept::Slot;
 use super::documents::Documents;
 use super::error::{self, Problem};
 use super::session::Session;
-use crate::ids::{DocName, DocNameError};
+use crate::ids::{Access, DocName, DocNameError};
 use crate::wire::close::CloseReason;
 
 /// What RFC 6455 §1.3 appends to a client's key.
@@ -133,7 +133,7 @@ async fn serve<D: Documents>(
             tracing::debug!(?remote, ?doc, "a client connects");
             let registered = shared.sessions.register(session.outbox().clone());
             // Boxed, so that a connection's task is as large as its conversation and not as its handshake.
-            match shared.documents.join(&doc, session.outbox().clone()) {
+            match shared.documents.join(&doc, Access::Write, session.outbox().clone()) {
                 Ok(peer) => Box::pin(session.run(peer, early)).await,
                 Err(error) => Box::pin(session.refuse(error::close_reason(&error))).await,
             }
