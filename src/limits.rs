@@ -89,8 +89,15 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// HTTP request head: number of headers.
 pub const HTTP_HEADERS_MAX: usize = 64;
-/// Connections at once to the admin listener; each may carry a body of [`MESSAGE_BYTES_MAX`].
+/// Connections at once to the admin listener.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Largest body of an admin's request, bytes: the whole state of a document that came to be elsewhere. The largest ones
+/// seen are a few tens of MiB; while one is merged it takes several times its size in memory.
+pub const ADMIN_BODY_BYTES_MAX: usize = 256 << 20;
+/// Largest body where at most a few parameters are expected, bytes.
+pub const ADMIN_SMALL_BODY_BYTES_MAX: usize = 64 << 10;
+/// Pieces of a streamed answer that may wait for a caller's socket. A piece has 64 KiB or so; whoever makes them waits.
+pub const ADMIN_STREAM_PIECES_MAX: usize = 8;
 /// Documents in one page of a list, unless the caller says otherwise…
 pub const LIST_DEFAULT: usize = 1_000;
 /// …and at most.

@@ -20,9 +20,7 @@ use tokio::sync::watch;
 use warp::http::Request;
 use warp::{Filter, Reply};
 
-use crate::limits::{
-    ACCEPT_BACKLOG, ACCEPT_PAUSE, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT, HTTP_HEADERS_MAX, MESSAGE_BYTES_MAX,
-};
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT, HTTP_HEADERS_MAX};
 
 /// What a connection over the cap is told, as far as its socket takes it at once.
 const OVER_THE_CAP: &[u8] =
@@ -104,10 +102,16 @@ impl Drop for Occupied {
     }
 }
 
-/// Accepts until `stop` says so, and serves each connection by a task of its own. Returns with the listener closed;
-/// connections that are answering go on to the end of their answer, upgraded ones are none of its business.
-pub(super) async fn run<F>(listener: TcpListener, slots: Slots, filter: F, mut stop: watch::Receiver<bool>)
-where
+/// Accepts until `stop` says so, and serves each connection by a task of its own; no request may have a body of more than
+/// `body_bytes_max`. Returns with the listener closed; connections that are answering go on to the end of their answer,
+/// upgraded ones are none of its business.
+pub(super) async fn run<F>(
+    listener: TcpListener,
+    slots: Slots,
+    body_bytes_max: usize,
+    filter: F,
+    mut stop: watch::Receiver<bool>,
+) where
     F: Filter<Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
     F::Extract: Reply,
     F::Future: Send,
@@ -126,7 +130,7 @@ where
                 }
                 match slots.take(remote) {
                     Some(slot) => {
-                        tokio::spawn(serve(stream, slot, filter.clone(), stop.clone()));
+                        tokio::spawn(serve(stream, slot, body_bytes_max, filter.clone(), stop.clone()));
                     }
                     None => turn_away(stream),
                 }
@@ -161,7 +165,7 @@ fn turn_away(stream: TcpStream) {
     }
 }
 
-async fn serve<F>(stream: TcpStream, slot: Slot, filter: F, mut stop: watch::Receiver<bool>)
+async fn serve<F>(stream: TcpStream, slot: Slot, body_bytes_max: usize, filter: F, mut stop: watch::Receiver<bool>)
 where
     F: Filter<Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
     F::Extract: Reply,
@@ -170,7 +174,7 @@ where
     let remote = slot.remote();
     let inner = TowerToHyperService::new(warp::service(filter));
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(|body| Limited::new(body, MESSAGE_BYTES_MAX));
+        let mut request = request.map(|body| Limited::new(body, body_bytes_max));
         request.extensions_mut().insert(slot.clone());
         inner.call(request)
     });

@@ -46,11 +46,14 @@ pub(super) struct Problem {
     status: u16,
     /// What happened this time.
     detail: String,
+    /// For the `Allow` header.
+    #[serde(skip)]
+    allow: Option<String>,
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, title, status: status.as_u16(), detail: detail.into() }
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), allow: None }
     }
 
     /// 400: the request cannot be understood.
@@ -69,15 +72,19 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no-such-route", "There is nothing at this path", format!("no route {path:?}"))
     }
 
-    /// 405: the route exists for other methods.
-    pub(super) fn method_not_allowed(allowed: &str) -> Self {
-        let detail = format!("this path takes {allowed}");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here", detail)
+    /// 405: the route exists for other methods. Where GET is allowed, HEAD is.
+    pub(super) fn method_not_allowed(allowed: &[&str]) -> Self {
+        let allow = allowed.join(", ").replace("GET", "GET, HEAD");
+        let detail = format!("this path takes {allow}");
+        let mut problem =
+            Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here", detail);
+        problem.allow = Some(allow);
+        problem
     }
 
     /// 413: a body over the limit.
     pub(super) fn too_large(bytes_max: usize) -> Self {
-        let detail = format!("the body could not be read whole; at most {bytes_max} bytes are allowed");
+        let detail = format!("at most {bytes_max} bytes are allowed");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request body is too large", detail)
     }
 
@@ -100,6 +107,10 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
         match status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                let allow = self.allow.and_then(|allow| header::HeaderValue::try_from(allow).ok());
+                headers.extend(allow.map(|allow| (header::ALLOW, allow)));
+            }
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
             }

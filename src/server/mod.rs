@@ -29,12 +29,13 @@ use tokio::task::JoinHandle;
 pub use self::accept::Address;
 
 use self::accept::Slots;
+use self::admin::Api;
 use self::documents::Documents;
 use self::outbox::Outbox;
 use self::session::Timing;
 use crate::hub::{Hub, PeerSink, Readiness};
 use crate::ids::ConnId;
-use crate::limits::CLOSE_TIMEOUT;
+use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX};
 use crate::wire::close::CloseReason;
 
 /// Shortest pause between two groups of sessions that are closed on drain; a timer is no finer.
@@ -133,7 +134,8 @@ impl Server {
             path_decode: options.path_decode,
             timing,
         });
-        let accepting = tokio::spawn(accept::run(listener, slots.clone(), routes::public(shared), stopped));
+        let filter = routes::public(shared);
+        let accepting = tokio::spawn(accept::run(listener, slots.clone(), MESSAGE_BYTES_MAX, filter, stopped));
         Ok(Self { addr, sessions, slots, draining, stop, accepting })
     }
 
@@ -272,9 +274,9 @@ impl AdminServer {
         let listener = address.listen()?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let filter = admin::filter(hub, options.credential.as_str().into(), draining);
-        let slots = Slots::new(crate::limits::ADMIN_CONNECTIONS_MAX);
-        let accepting = tokio::spawn(accept::run(listener, slots, filter, stopped));
+        let filter = admin::filter(Api { hub, draining, credential: options.credential.clone() });
+        let slots = Slots::new(ADMIN_CONNECTIONS_MAX);
+        let accepting = tokio::spawn(accept::run(listener, slots, ADMIN_BODY_BYTES_MAX, filter, stopped));
         Ok(Self { addr, stop, accepting })
     }
 

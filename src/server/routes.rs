@@ -55,7 +55,7 @@ fn respond<D: Documents>(
         return websocket::upgrade(shared, method, path, headers, on_upgrade, slot);
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Problem::method_not_allowed("GET"));
+        return Err(Problem::method_not_allowed(&["GET"]));
     }
     match path {
         "/" => Ok(content("text/plain; charset=utf-8", PAGE)),

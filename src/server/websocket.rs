@@ -33,7 +33,7 @@ pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
 /// 405 for other methods than GET, 426 for another version than 13, 400 for whatever else is missing or malformed.
 pub(super) fn accept(method: &Method, headers: &HeaderMap) -> Result<Response<Bytes>, Problem> {
     if method != Method::GET {
-        return Err(Problem::method_not_allowed("GET"));
+        return Err(Problem::method_not_allowed(&["GET"]));
     }
     if !has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(Problem::bad_request("a WebSocket handshake has `Connection: Upgrade`"));

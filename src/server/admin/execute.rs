@@ -1,0 +1,81 @@
+//! Does what a [`Call`] asks for.
+
+use serde::Serialize;
+
+use super::Api;
+use super::body::{Answer, RequestBody, binary, json};
+use super::call::Call;
+use super::compact;
+use crate::hub::{DocSummary, Hub, ListQuery, Readiness};
+use crate::ids::DocName;
+use crate::limits::LIST_DEFAULT;
+use crate::server::error::{Problem, not_ready};
+use crate::server::routes::{alive, content, readiness};
+
+/// The answer of `GET docs`.
+#[derive(Serialize)]
+struct DocPage {
+    docs: Vec<DocSummary>,
+    /// What to send as `after` for the next page; null on the last one.
+    next: Option<DocName>,
+}
+
+impl Api {
+    /// Answers one call. Only an arm that wants the body reads it.
+    pub(super) async fn execute(&self, call: Call, body: RequestBody) -> Result<Answer, Problem> {
+        let hub = &self.hub;
+        Ok(match call {
+            Call::Health => alive().into(),
+            Call::Ready => {
+                let state = if self.draining.is_set() { Readiness::Draining } else { hub.readiness() };
+                readiness(not_ready(&state)).into()
+            }
+            Call::List(query) => json(&list(hub, query).await?),
+            Call::Show(doc) => json(&hub.show(&doc).await?),
+            Call::Encode(doc, sv) => binary(hub.encode(&doc, sv).await?),
+            Call::StateVector(doc) => binary(hub.state_vector(&doc).await?),
+            Call::Content(doc) => json(&hub.content(&doc).await?),
+            Call::Text(doc) => content("text/plain; charset=utf-8", hub.text(&doc).await?).into(),
+            Call::Import(doc) => json(&hub.import(&doc, body.whole().await?).await?),
+            Call::Compact { doc, dry_run } => json(&hub.compact(&doc, dry_run).await?),
+            Call::CompactAll { min_log_bytes, dry_run } => compact::all(hub.clone(), min_log_bytes, dry_run).await?,
+        })
+    }
+}
+
+/// One page; one more than it holds is asked for, to know whether another follows.
+async fn list(hub: &Hub, mut query: ListQuery) -> Result<DocPage, Problem> {
+    let limit = query.limit.unwrap_or(LIST_DEFAULT);
+    query.limit = Some(limit + 1);
+    Ok(page(hub.list(query).await?, limit))
+}
+
+fn page(mut docs: Vec<DocSummary>, limit: usize) -> DocPage {
+    let more = docs.len() > limit;
+    docs.truncate(limit);
+    let next = if more { docs.last().map(|doc| doc.name.clone()) } else { None };
+    DocPage { docs, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_say_whether_another_follows() {
+        let doc = |name: &str| DocName::parse(name).unwrap();
+        let summary = |name: &str| DocSummary {
+            name: doc(name),
+            snapshot_bytes: 0,
+            log_bytes: 0,
+            log_records: 0,
+            updated_ms: 0,
+            peers: 0,
+        };
+        let docs = vec![summary("a"), summary("b"), summary("c")];
+        let full = page(docs.clone(), 2);
+        assert_eq!((full.docs.len(), full.next), (2, Some(doc("b"))));
+        let last = page(docs, 3);
+        assert_eq!((last.docs.len(), last.next), (3, None));
+    }
+}

@@ -1,0 +1,160 @@
+//! The admin API under `/api/v1` (contract 2.3), and `/health` and `/ready` beside it.
+//!
+//! A request is first parsed into a [`Call`], which is pure; only a call that is well-formed and comes with the
+//! credential reaches the hub, and only then is a body read. `call` has the table of routes, `query` what stands in a
+//! target beside the route, `execute` does what is asked, `body` is how bytes come in and go out.
+//!
+//! To add a route:
+//! 1. `call.rs`: a variant of [`Call`], and a line in `ROUTES`. `.large_body()` if it takes more than a few kilobytes.
+//! 2. `execute.rs`: an arm for it, which answers with `json(&report)`, `binary(bytes)`, or, for what is large or takes
+//!    long, with `streamed(kind, |pen| async move { … pen.write(piece).await … })`. A stream is bounded: `write` waits for
+//!    the caller's socket, and says so when the caller has left, upon which the work should stop. Work that blocks
+//!    belongs into `spawn_blocking`, with `pen.write_blocking`. Progress goes out as lines of JSON (`pen.line`, kind
+//!    `NDJSON`), each an object with one key, which says what the line is; the last one is `done` with the sums, or
+//!    `stopped` with a problem, so that an answer that was cut short is never taken for whole (`compact.rs` is one).
+//!    What fails before the first piece is a [`Problem`] as for any route; what fails later, where there are no lines,
+//!    is told by `pen.break_off`.
+//! 3. `error.rs`: a map to a [`Problem`] for what can go wrong and did not exist before.
+
+mod body;
+mod call;
+mod compact;
+mod execute;
+mod query;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use warp::http::{HeaderMap, Method, header};
+use warp::path::FullPath;
+use warp::{Filter, Reply};
+
+use self::body::{Answer, RequestBody};
+use self::call::Call;
+use super::DrainFlag;
+use super::error::Problem;
+use crate::hub::Hub;
+
+/// What the routes work with.
+pub(super) struct Api {
+    pub(super) hub: Hub,
+    pub(super) draining: DrainFlag,
+    /// What callers must send as bearer token.
+    pub(super) credential: String,
+}
+
+/// Every route of the admin listener.
+pub(super) fn filter(api: Api) -> impl Filter<Extract = (impl Reply + use<>,), Error = Infallible> + Clone {
+    let api = Arc::new(api);
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, body| {
+            let api = api.clone();
+            async move {
+                let answer = match admit(&api.credential, &method, path.as_str(), &query, &headers) {
+                    Ok((call, body_bytes_max)) => api.execute(call, RequestBody::new(body, body_bytes_max)).await,
+                    Err(problem) => Err(problem),
+                };
+                answer.unwrap_or_else(Answer::from)
+            }
+        })
+        .recover(|_| std::future::ready(Ok::<_, Infallible>(Problem::bad_request("the body is not there").into())))
+        .unify()
+}
+
+/// Everything that is decided before the hub is asked and a body is read: what is wanted, and how large a body may come
+/// with it.
+fn admit(
+    credential: &str,
+    method: &Method,
+    path: &str,
+    query: &str,
+    headers: &HeaderMap,
+) -> Result<(Call, usize), Problem> {
+    // Before the path is looked at, so that strangers learn nothing from the difference between 401 and 404.
+    let admitted = || bearer(headers).is_some_and(|token| same(token.as_bytes(), credential.as_bytes()));
+    if !call::is_open(path) && !admitted() {
+        return Err(Problem::unauthorized());
+    }
+    let (route, captured) = call::find(method, path)?;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > route.body_bytes_max as u64) {
+        return Err(Problem::too_large(route.body_bytes_max));
+    }
+    Ok((route.call(&captured, query)?, route.body_bytes_max))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Compares in a time that depends on the lengths alone. An empty credential matches nothing.
+fn same(given: &[u8], expected: &[u8]) -> bool {
+    let differences = given.iter().zip(expected).fold(0, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
+    given.len() == expected.len() && !expected.is_empty() && differences == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
+    use warp::http::HeaderValue;
+
+    const SECRET: &str = "s3cret-credential";
+
+    fn with_auth(value: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        headers
+    }
+
+    #[test]
+    fn only_the_credential_opens_the_api() {
+        let status = |headers: &HeaderMap, secret: &str| {
+            admit(secret, &Method::GET, "/api/v1/docs", "", headers)
+                .map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
+        };
+        assert_eq!(status(&HeaderMap::new(), SECRET), 401);
+        for (value, expected) in [
+            ("Bearer s3cret-credential", 200),
+            ("bearer s3cret-credential", 200),
+            ("Bearer s3cret-credentiaL", 401),
+            ("Bearer s3cret-credential1", 401),
+            ("Bearer s3cret", 401),
+            ("Bearer ", 401),
+            ("Bearer", 401),
+            ("Basic s3cret-credential", 401),
+        ] {
+            assert_eq!(status(&with_auth(value), SECRET), expected, "{value}");
+        }
+        assert_eq!(status(&with_auth("Bearer "), ""), 401, "an empty credential admits nobody");
+        // Unknown paths look the same as known ones to strangers; probes need no credential.
+        let strangers = |path: &str| admit(SECRET, &Method::GET, path, "", &HeaderMap::new()).map(|(call, _)| call);
+        for path in ["/", "/api/v1/nothing", "/api/v1/docs", "/health/"] {
+            assert_eq!(strangers(path), Err(Problem::unauthorized()), "{path}");
+        }
+        assert_eq!(strangers("/health"), Ok(Call::Health));
+        assert_eq!(strangers("/ready"), Ok(Call::Ready));
+    }
+
+    #[test]
+    fn a_body_that_announces_too_much_is_refused_unread() {
+        let announcing = |method: Method, path: &str, bytes: usize| {
+            let mut headers = with_auth("Bearer s3cret-credential");
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+            admit(SECRET, &method, path, "", &headers)
+                .map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
+        };
+        for (path, max) in
+            [("/api/v1/docs/a/update", ADMIN_BODY_BYTES_MAX), ("/api/v1/docs/a/compact", ADMIN_SMALL_BODY_BYTES_MAX)]
+        {
+            assert_eq!(announcing(Method::POST, path, max), 200);
+            assert_eq!(announcing(Method::POST, path, max + 1), 413);
+        }
+    }
+}
