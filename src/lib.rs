@@ -8,7 +8,8 @@
 //! 4. [`replica`] is one document's state machine: events in, effects out. Pure.
 //! 5. `journal` is the promise: what it has synced to disk may be acknowledged.
 //! 6. `store` is the library: snapshots and update logs, filled from the journal.
-//! 7. `cli` is where all rooms meet; `weft serve` starts there.
+//! 7. `backup` is the file that all documents fit into, for the day the disk is lost.
+//! 8. `cli` is where all rooms meet; `weft serve` starts there.
 //!
 //! [`ids`] and [`limits`] are the words and the bounds that all rooms share. `wire` and `replica` build without the
 //! feature `serve`, which holds every dependency that touches a socket, a disk or a clock.
@@ -18,6 +19,8 @@ pub mod limits;
 pub mod replica;
 pub mod wire;
 
+#[cfg(feature = "serve")]
+pub mod backup;
 #[cfg(feature = "serve")]
 pub mod cli;
 #[cfg(feature = "serve")]

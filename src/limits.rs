@@ -167,3 +167,9 @@ pub const STORE_ENTRY_BYTES_MAX: usize = 3_000;
 pub const COMPACT_LOG_BYTES: u64 = 64 << 10;
 /// …or when it has more than this many records.
 pub const COMPACT_LOG_RECORDS: u64 = 200;
+
+// ---- backup -------------------------------------------------------------------------------------------------------
+
+/// Longest body of a frame in a backup file, bytes. Larger documents lie in several, so that whoever reads or sends one
+/// needs no buffer of a document's size.
+pub const BACKUP_FRAME_BYTES_MAX: usize = 256 << 10;

@@ -13,7 +13,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["ids", "limits", "wire"]),
     ("journal", &["ids", "limits"]),
     ("store", &["ids", "limits"]),
-    ("hub", &["ids", "limits", "wire", "replica", "journal", "store"]),
+    // A file format: it must be readable by whoever has a file and nothing else.
+    ("backup", &["ids", "limits"]),
+    // It alone can say what all documents were at one instant, so it writes that down in the format of `backup`.
+    ("hub", &["ids", "limits", "wire", "replica", "journal", "store", "backup"]),
     ("server", &["ids", "limits", "wire", "hub", "config"]),
     ("config", &["ids", "limits"]),
     ("data_dir", &["ids", "limits"]),
