@@ -173,3 +173,16 @@ pub const COMPACT_LOG_RECORDS: u64 = 200;
 /// Longest body of a frame in a backup file, bytes. Larger documents lie in several, so that whoever reads or sends one
 /// needs no buffer of a document's size.
 pub const BACKUP_FRAME_BYTES_MAX: usize = 256 << 10;
+/// Names looked up at a time while documents are read for a backup.
+pub const BACKUP_NAMES: usize = 1_000;
+/// Bytes of a backup handed on at a time.
+pub const BACKUP_PIECE_BYTES: usize = 64 << 10;
+/// Such pieces that may wait for whoever stores the backup; beyond it, reading documents waits.
+pub const BACKUP_PIECES_MAX: usize = 8;
+/// A backup of which no piece was taken for so long is broken off: whoever wanted it is gone or stuck.
+pub const BACKUP_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of memory for catalogue entries of documents that change before a backup has read them; half a million such
+/// documents. Beyond it the backup is broken off.
+pub const CUT_BYTES_MAX: usize = 128 << 20;
+/// Fixed cost charged for each of them beside its name: the entry and its place in the map.
+pub const CUT_ENTRY_COST: usize = 200;

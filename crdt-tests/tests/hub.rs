@@ -157,6 +157,9 @@ impl Store for Watched {
     fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError> {
         self.store.list(prefix, after, limit)
     }
+    fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError> {
+        self.store.names(after, limit)
+    }
     fn append(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError> {
         if self.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Engine { op: "append", source: "planted failure".into() });
@@ -165,6 +168,9 @@ impl Store for Watched {
     }
     fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError> {
         self.store.install_snapshot(doc, snapshot, now_ms)
+    }
+    fn restore(&self, doc: &DocName, document: &StoredDocument) -> Result<(), StoreError> {
+        self.store.restore(doc, document)
     }
     fn make_durable(&self) -> Result<(), StoreError> {
         self.store.make_durable()

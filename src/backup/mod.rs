@@ -158,7 +158,9 @@ pub enum BackupError {
     #[error("it does not begin like a backup made by weft")]
     Foreign,
     /// A later version wrote it.
-    #[error("it has backup format {0}, this weft knows up to {VERSION}; use the version of weft that made it, or a later one")]
+    #[error(
+        "it has backup format {0}, this weft knows up to {VERSION}; use the version of weft that made it, or a later one"
+    )]
     Newer(u8),
     /// It ends too early.
     #[error("it ends at byte {0} without its trailer, so it was cut short, or is still being written")]

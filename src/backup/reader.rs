@@ -83,7 +83,8 @@ impl<R: Read> Reader<R> {
         let (kind, before) = self.frame()?;
         match kind {
             Kind::Document => {
-                let head = frame::decode_document(&self.body).ok_or(damaged(at, "a document's head does not add up"))?;
+                let head =
+                    frame::decode_document(&self.body).ok_or(damaged(at, "a document's head does not add up"))?;
                 let document = self.document(at, head)?;
                 self.totals.count(&document);
                 Ok(Some(Item::Document(document)))

@@ -86,7 +86,9 @@ impl From<HubError> for Failure {
             HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => {
                 Self::found(format!("{error}; other documents are not affected"))
             }
-            HubError::Draining | HubError::Reloading(_) => Self::open(format!("{error}; try again in a moment")),
+            HubError::Draining | HubError::Reloading(_) | HubError::BackupRunning => {
+                Self::open(format!("{error}; try again in a moment"))
+            }
             HubError::Storage(_) => Self::open(format!("{error}; check the disk, then try again")),
         }
     }

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{MutexGuard, Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::admin::CompactReport;
+use super::cut::{Cut, CutGuard};
 use super::{HubError, Inner};
 use crate::ids::{DocName, Seq};
 use crate::journal::Journal;
@@ -58,14 +59,31 @@ pub(super) struct Compactions {
 impl Inner {
     /// Carries everything appended so far into the store, durably, and drops it from the journal.
     pub(super) async fn checkpoint(self: &Arc<Self>) -> Result<(), HubError> {
-        let _turn = self.checkpoints.turn.lock().await;
+        let turn = self.checkpoints.turn.lock().await;
+        self.checkpoint_in(&turn).await
+    }
+
+    /// Makes this instant one whose documents can be read while they go on changing. Everything acked before is in it:
+    /// it lies between two checkpoints, so the store holds a prefix of the journal.
+    pub(super) async fn cut(self: &Arc<Self>) -> Result<CutGuard, HubError> {
+        let turn = self.checkpoints.turn.lock().await;
+        if self.cuts.current().is_some() {
+            return Err(HubError::BackupRunning);
+        }
+        self.checkpoint_in(&turn).await?;
+        self.cuts.begin().ok_or(HubError::BackupRunning)
+    }
+
+    async fn checkpoint_in(self: &Arc<Self>, _turn: &MutexGuard<'_, ()>) -> Result<(), HubError> {
         let number = self.checkpoints.begun.fetch_add(1, Ordering::SeqCst) + 1;
         // Also syncs what is queued: a document may sleep on the word of this checkpoint.
         self.journal.rotate().await.map_err(|e| self.fail(&e))?;
         if !self.journal.sealed().is_empty() {
             let hub = self.clone();
             let started = Instant::now();
-            let carried = tokio::task::spawn_blocking(move || carry(&hub.journal, &*hub.store)).await;
+            let carried =
+                tokio::task::spawn_blocking(move || carry(&hub.journal, &*hub.store, hub.cuts.current().as_deref()))
+                    .await;
             let touched = match carried {
                 Ok(Ok(touched)) => touched,
                 Ok(Err(error)) => return Err(self.fail(&error)),
@@ -125,7 +143,7 @@ impl Inner {
     pub(super) async fn fold(self: &Arc<Self>, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
         let _turn = self.compactions.turn.lock().await;
         let (hub, name) = (self.clone(), doc.clone());
-        let folded = tokio::task::spawn_blocking(move || fold(&*hub.store, &name, dry_run)).await;
+        let folded = tokio::task::spawn_blocking(move || fold(&hub, &name, dry_run)).await;
         folded.unwrap_or_else(|panic| Err(HubError::cannot_compact(doc, &panic)))
     }
 }
@@ -161,6 +179,7 @@ fn is_worth_folding(head: &DocHead) -> bool {
 fn carry(
     journal: &Journal,
     store: &dyn Store,
+    cut: Option<&Cut>,
 ) -> Result<Vec<(DocName, DocHead)>, Box<dyn std::error::Error + Send + Sync>> {
     let sealed = journal.sealed();
     let mut touched = BTreeSet::new();
@@ -172,12 +191,12 @@ fn carry(
             gathered_bytes += record.update.len();
             gathered.entry(record.doc).or_default().push((record.seq, record.update));
             if gathered_bytes >= CHECKPOINT_BATCH_BYTES {
-                append(store, &mut gathered, &mut touched)?;
+                append(store, cut, &mut gathered, &mut touched)?;
                 gathered_bytes = 0;
             }
         }
     }
-    append(store, &mut gathered, &mut touched)?;
+    append(store, cut, &mut gathered, &mut touched)?;
     store.make_durable()?;
     journal.remove(&sealed)?;
     let mut heads = Vec::with_capacity(touched.len());
@@ -191,20 +210,24 @@ fn carry(
 
 fn append(
     store: &dyn Store,
+    cut: Option<&Cut>,
     gathered: &mut BTreeMap<DocName, Vec<(Seq, Bytes)>>,
     touched: &mut BTreeSet<DocName>,
 ) -> Result<(), crate::store::StoreError> {
     let appends: Vec<_> =
         std::mem::take(gathered).into_iter().map(|(doc, updates)| LogAppend { doc, updates }).collect();
     touched.extend(appends.iter().map(|append| append.doc.clone()));
+    if let Some(cut) = cut {
+        cut.note(store, appends.iter().map(|append| &append.doc))?;
+    }
     store.append(&appends, now_ms())
 }
 
-fn fold(store: &dyn Store, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
-    let started = Instant::now();
+fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
+    let (store, started) = (&*hub.store, Instant::now());
     let failed = |error: &dyn std::fmt::Display| HubError::cannot_compact(doc, error);
-    let stored = store.load(doc).map_err(|e| failed(&e))?.ok_or_else(|| HubError::NoSuchDocument(doc.clone()))?;
-    let head = &stored.head;
+    let mut stored = store.load(doc).map_err(|e| failed(&e))?.ok_or_else(|| HubError::NoSuchDocument(doc.clone()))?;
+    let head = stored.head;
     let mut report = CompactReport {
         name: doc.clone(),
         log_records: head.log_records,
@@ -214,6 +237,9 @@ fn fold(store: &dyn Store, doc: &DocName, dry_run: bool) -> Result<CompactReport
         written: false,
         took_ms: 0,
     };
+    if let Some(limit) = hub.cuts.current().and_then(|cut| cut.fold_limit(doc)) {
+        stored.log.retain(|(seq, _)| *seq <= limit);
+    }
     // Only what was read may be replaced; more may have been appended since.
     if let Some((covers, _)) = stored.log.last() {
         let updates = stored.snapshot.iter().chain(stored.log.iter().map(|(_, update)| update));
@@ -229,7 +255,7 @@ fn fold(store: &dyn Store, doc: &DocName, dry_run: bool) -> Result<CompactReport
     Ok(report)
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 

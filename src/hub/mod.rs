@@ -8,7 +8,9 @@
 //! Lock order: the map, then a mailbox. Neither is held across an await.
 
 pub mod admin;
+mod backup;
 mod checkpoint;
+mod cut;
 mod mailbox;
 pub mod peer;
 mod quarantine;
@@ -26,9 +28,11 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 
 pub use self::admin::{CompactReport, DocReport, DocSummary, ImportReport, ListQuery};
+pub use self::backup::BackupPieces;
 pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
 
 use self::checkpoint::{Checkpoints, Compactions};
+use self::cut::Cuts;
 use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
 use self::task::Task;
 use crate::ids::{Access, DocName, PeerId};
@@ -55,6 +59,7 @@ struct Inner {
     loads: Semaphore,
     checkpoints: Checkpoints,
     compactions: Compactions,
+    cuts: Arc<Cuts>,
     /// What runs beside the documents' tasks, ended by a drain.
     background: Mutex<Vec<AbortHandle>>,
 }
@@ -117,6 +122,9 @@ pub enum HubError {
     /// The bytes offered are not an acceptable update or state vector.
     #[error("the update is refused: {0}")]
     BadUpdate(String),
+    /// One at a time.
+    #[error("another backup is being taken")]
+    BackupRunning,
 }
 
 impl HubError {
@@ -136,7 +144,8 @@ impl HubError {
             | HubError::CannotOpen { .. }
             | HubError::CannotCompact { .. }
             | HubError::NoSuchDocument(_)
-            | HubError::BadUpdate(_) => CloseReason::StorageFailed,
+            | HubError::BadUpdate(_)
+            | HubError::BackupRunning => CloseReason::StorageFailed,
         }
     }
 }
@@ -170,6 +179,7 @@ impl Hub {
             loads: Semaphore::new(LOADS_MAX),
             checkpoints: Checkpoints::default(),
             compactions: Compactions::default(),
+            cuts: Arc::default(),
             background: Mutex::default(),
         });
         let (started, pending) = (Instant::now(), inner.journal.bytes_pending());
@@ -197,7 +207,7 @@ impl Hub {
 
     /// For `/ready`.
     pub fn readiness(&self) -> Readiness {
-        if self.inner.draining.load(Ordering::SeqCst) {
+        if self.inner.is_draining() {
             return Readiness::Draining;
         }
         match &*self.inner.failure() {
@@ -273,6 +283,18 @@ impl Hub {
         self.inner.fold(doc, dry_run).await
     }
 
+    /// Begins a backup of all documents as they are at one instant, in the format of [`crate::backup`].
+    ///
+    /// Everything acked before this call is in it, and all of it is a prefix of the journal: whoever waited for the ack
+    /// of one edit before making another, in whatever document, finds the other in it only together with the one.
+    /// Editing, checkpoints and compactions go on meanwhile. A document that cannot be read is named in it and left out.
+    ///
+    /// # Errors
+    /// [`HubError::BackupRunning`]; [`HubError::Storage`], also when it failed earlier.
+    pub async fn backup(&self) -> Result<BackupPieces, HubError> {
+        self.inner.backup().await
+    }
+
     /// Refuses new work, ends every document's task, carries the journal into the store and closes it. Sessions should
     /// have been closed before.
     pub async fn drain(&self) -> Result<(), HubError> {
@@ -338,7 +360,7 @@ impl Inner {
         awake: &mut HashMap<DocName, Arc<Mailbox>>,
         doc: &DocName,
     ) -> Result<Arc<Mailbox>, HubError> {
-        if self.draining.load(Ordering::SeqCst) {
+        if self.is_draining() {
             return Err(HubError::Draining);
         }
         if let Some(mailbox) = awake.get(doc) {
@@ -393,6 +415,10 @@ impl Inner {
             mailbox.failed();
         }
         HubError::Storage(cause)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
     }
 
     fn storage_has_failed(&self) -> bool {

@@ -21,7 +21,7 @@ pub(super) fn close_reason(error: &HubError) -> CloseReason {
         HubError::Storage(_) => CloseReason::StorageFailed,
         HubError::BadUpdate(_) => CloseReason::UpdateRefused,
         HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => CloseReason::StorageFailed,
-        HubError::NoSuchDocument(_) | HubError::Reloading(_) => CloseReason::Reload,
+        HubError::NoSuchDocument(_) | HubError::Reloading(_) | HubError::BackupRunning => CloseReason::Reload,
     }
 }
 
@@ -145,6 +145,9 @@ impl From<HubError> for Problem {
             }
             HubError::BadUpdate(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-update", "The update is not acceptable", detail)
+            }
+            HubError::BackupRunning => {
+                Self::new(StatusCode::CONFLICT, "backup-running", "One backup at a time can be taken", detail)
             }
         }
     }

@@ -21,6 +21,8 @@ macro_rules! suite {
             st4_an_older_snapshot_is_passed_over
             st5_install_removes_exactly_what_it_covers
             st8_list_is_sorted_and_pages
+            st11_names_are_paged_and_restored_documents_are_as_they_were
+            st11_what_does_not_add_up_is_not_restored
             names_that_are_prefixes_of_each_other_do_not_mix
             heads_count_and_date
             large_documents_and_long_names
@@ -217,6 +219,57 @@ pub(super) fn st8_list_is_sorted_and_pages(make: Make<'_>) {
     }
     assert_eq!(paged, names);
     assert_eq!(store.documents().expect("counts"), names.len() as u64);
+}
+
+pub(super) fn st11_names_are_paged_and_restored_documents_are_as_they_were(make: Make<'_>) {
+    let from = make();
+    for (from_seq, to) in [(1, 3), (4, 9)] {
+        from.append(&[append("both", from_seq, to), append("log", from_seq, to)], 100 * to).expect("appends");
+    }
+    from.install_snapshot(&doc("both"), &snapshot(5, &["state", "parked"]), 2_000).expect("installs");
+    from.install_snapshot(&doc("snapshot"), &snapshot(7, &["all"]), 3_000).expect("installs");
+    from.install_snapshot(&doc("empty"), &snapshot(0, &[]), 4_000).expect("installs");
+    let into = make();
+    let mut after = None;
+    let mut names = Vec::new();
+    while let Some(name) = from.names(after.as_ref(), 1).expect("lists").pop() {
+        into.restore(&name, &from.load(&name).expect("loads").expect("is there")).expect("restores");
+        names.push(name.to_string());
+        after = Some(name);
+    }
+    assert_eq!(names, ["both", "empty", "log", "snapshot"]);
+    into.make_durable().expect("syncs");
+    assert_eq!(into.documents().expect("counts"), 4);
+    for name in &names {
+        assert_eq!(show(&*into, name), show(&*from, name));
+        let times = |store: &dyn Store| {
+            let head = store.head(&doc(name)).expect("asks").expect("has a head");
+            (head.created_ms, head.updated_ms)
+        };
+        assert_eq!(times(&*into), times(&*from), "{name}");
+    }
+    // It lives on from where it was.
+    into.append(&[append("both", 1, 10)], 5_000).expect("appends");
+    into.install_snapshot(&doc("both"), &snapshot(9, &["new"]), 6_000).expect("installs");
+    assert_eq!(show(&*into, "both"), "@9 [new] [10:both#10]");
+}
+
+pub(super) fn st11_what_does_not_add_up_is_not_restored(make: Make<'_>) {
+    let store = make();
+    store.append(&[append("d", 1, 3)], 1).expect("appends");
+    let good = store.load(&doc("d")).expect("loads").expect("is there");
+    let before = store.head(&doc("d")).expect("asks");
+    store.restore(&doc("d"), &good).expect_err("is there already");
+    assert_eq!(store.head(&doc("d")).expect("asks"), before);
+    let mut gap = good.clone();
+    gap.log.remove(1);
+    let mut short = good.clone();
+    short.log.pop();
+    for bad in [gap, short] {
+        store.restore(&doc("new"), &bad).expect_err("leaves a gap");
+        assert_eq!(show(&*store, "new"), "none");
+    }
+    assert_eq!(store.documents().expect("counts"), 1);
 }
 
 pub(super) fn names_that_are_prefixes_of_each_other_do_not_mix(make: Make<'_>) {

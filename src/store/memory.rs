@@ -92,6 +92,12 @@ impl Store for MemoryStore {
             .collect())
     }
 
+    fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.as_str()));
+        let documents = self.documents_locked();
+        Ok(documents.range::<str, _>((from, Bound::Unbounded)).take(limit).map(|(name, _)| name.clone()).collect())
+    }
+
     fn append(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError> {
         let mut documents = self.documents_locked();
         // All is checked before anything is changed. A document may occur more than once.
@@ -130,6 +136,26 @@ impl Store for MemoryStore {
         }
         document.log.retain(|(seq, _)| *seq > snapshot.covers);
         document.records.retain(|last| *last > snapshot.covers);
+        Ok(())
+    }
+
+    fn restore(&self, doc: &DocName, document: &StoredDocument) -> Result<(), StoreError> {
+        let refused = |why: String| StoreError::Damaged { doc: doc.clone(), what: "the restoration".to_owned(), why };
+        let head = document.head_as_restored().map_err(refused)?;
+        let mut documents = self.documents_locked();
+        if documents.contains_key(doc) {
+            return Err(refused("a document of that name is here already".to_owned()));
+        }
+        let restored = Document {
+            last_seq: head.last_seq,
+            snapshot_seq: head.snapshot_seq,
+            snapshot: document.snapshot.clone(),
+            log: document.log.clone(),
+            records: document.log.last().map(|(last, _)| *last).into_iter().collect(),
+            created_ms: head.created_ms,
+            updated_ms: head.updated_ms,
+        };
+        documents.insert(doc.clone(), restored);
         Ok(())
     }
 

@@ -12,6 +12,8 @@
 //! - **ST6** No entry given to the engine is larger than [`crate::limits::STORE_ENTRY_BYTES_MAX`] (S3).
 //! - **ST7** Damage is an error that names the document and the record, never wrong data and never a panic.
 //! - **ST8** `list` is sorted by the bytes of the names.
+//! - **ST11** `names` lists documents whose catalogue entries are damaged as well; `restore` writes a document as it was
+//!   elsewhere, with its positions and times, where none of that name is.
 
 #[cfg(test)]
 mod contract;
@@ -123,6 +125,31 @@ pub struct StoredDocument {
     pub log: Vec<(Seq, Bytes)>,
 }
 
+impl StoredDocument {
+    /// The head this document has where it is restored, its log records not yet counted; or why its positions and
+    /// updates do not agree.
+    fn head_as_restored(&self) -> Result<DocHead, String> {
+        let DocHead { last_seq, snapshot_seq, .. } = self.head;
+        let mut next = snapshot_seq;
+        for (seq, _) in &self.log {
+            next = next.next();
+            if *seq != next {
+                return Err(format!("position {next} is missing and {seq} was offered"));
+            }
+        }
+        if next != last_seq {
+            return Err(format!("its log ends at position {next}, not at {last_seq}"));
+        }
+        Ok(DocHead {
+            snapshot_bytes: self.snapshot.iter().map(|update| update.len() as u64).sum(),
+            log_bytes: self.log.iter().map(|(_, update)| update.len() as u64).sum(),
+            log_updates: self.log.len() as u64,
+            log_records: 0,
+            ..self.head.clone()
+        })
+    }
+}
+
 /// Where documents rest. Calls block; the hub makes them off its tasks.
 pub trait Store: Send + Sync + 'static {
     /// The whole document, or `None` if nothing is stored under that name (ST1).
@@ -131,6 +158,8 @@ pub trait Store: Send + Sync + 'static {
     fn head(&self, doc: &DocName) -> Result<Option<DocHead>, StoreError>;
     /// Up to `limit` documents whose names start with `prefix` and come after `after` (ST8).
     fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError>;
+    /// Up to `limit` names after `after`, of whatever state their documents are in (ST8, ST11).
+    fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError>;
     /// Appends one coalesced record per document (ST2). `now_ms` is milliseconds since 1970. Not durable until
     /// [`Store::make_durable`].
     ///
@@ -142,6 +171,12 @@ pub trait Store: Send + Sync + 'static {
     /// Creates the document if need be, and raises `last_seq` to `covers`. A snapshot that covers less than the one in
     /// place is passed over: the log it would need is gone.
     fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError>;
+    /// Writes a document that is not there as it was elsewhere (ST11). Of its head the positions and times count, the
+    /// rest follows from its updates. Not durable until [`Store::make_durable`].
+    ///
+    /// Errors: [`StoreError::Damaged`] when a document of that name is there, or when positions and updates do not
+    /// agree; then nothing is written.
+    fn restore(&self, doc: &DocName, document: &StoredDocument) -> Result<(), StoreError>;
     /// Returns when everything written so far survives a power cut (ST3, S4).
     fn make_durable(&self) -> Result<(), StoreError>;
     /// Bytes on disk, live and dead.

@@ -16,6 +16,7 @@ mod engine;
 mod install;
 mod marker;
 mod reading;
+mod restore;
 
 use std::fs::{self, File};
 use std::io;
@@ -183,12 +184,20 @@ impl Store for SledStore {
         self.list_entries(prefix, after, limit)
     }
 
+    fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError> {
+        self.list_names(after, limit)
+    }
+
     fn append(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError> {
         self.append_records(appends, now_ms)
     }
 
     fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError> {
         self.install(doc, snapshot, now_ms, &mut |_| {})
+    }
+
+    fn restore(&self, doc: &DocName, document: &StoredDocument) -> Result<(), StoreError> {
+        self.restore_document(doc, document)
     }
 
     fn make_durable(&self) -> Result<(), StoreError> {

@@ -156,6 +156,25 @@ impl SledStore {
         };
         panic::catch_unwind(AssertUnwindSafe(scan)).unwrap_or_else(|cause| Err(engine(panicked(&*cause))))
     }
+
+    /// As [`super::super::Store::names`].
+    pub(super) fn list_names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError> {
+        let all = keys::heads_from("");
+        let from = after.map_or_else(|| Bound::Included(all.clone()), |name| Bound::Excluded(keys::head(name)));
+        let engine = |why: String| StoreError::Engine { op: "list", source: why.into() };
+        let scan = || -> Result<_, StoreError> {
+            let mut names = Vec::new();
+            for key in self.db().range((from, Bound::Unbounded)).keys() {
+                let key = key.map_err(|e| engine(e.to_string()))?;
+                if !key.starts_with(&all) || names.len() >= limit {
+                    break;
+                }
+                names.push(keys::head_name(&key).ok_or_else(|| engine("a catalogue key is malformed".to_owned()))?);
+            }
+            Ok(names)
+        };
+        panic::catch_unwind(AssertUnwindSafe(scan)).unwrap_or_else(|cause| Err(engine(panicked(&*cause))))
+    }
 }
 
 pub(super) const ENTRY: &str = "its catalogue entry";

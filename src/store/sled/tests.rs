@@ -29,6 +29,12 @@ impl Store for Temporary {
     fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError> {
         self.store.list(prefix, after, limit)
     }
+    fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError> {
+        self.store.names(after, limit)
+    }
+    fn restore(&self, doc: &DocName, document: &StoredDocument) -> Result<(), StoreError> {
+        self.store.restore(doc, document)
+    }
     fn append(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError> {
         self.store.append(appends, now_ms)
     }
