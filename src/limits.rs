@@ -163,6 +163,9 @@ pub const QUARANTINE_FILES_MAX: usize = 100;
 
 /// Largest key plus value given to sled (S3): larger ones were seen to make a database unopenable after a power cut.
 pub const STORE_ENTRY_BYTES_MAX: usize = 3_000;
+/// Bytes that must be free before a database is closed to be opened anew: sled writes a new image of its page table
+/// then, and a full disk would leave nothing open.
+pub const STORE_REOPEN_FREE_BYTES_MIN: u64 = 4 << 20;
 /// A document's log is folded into a snapshot when it is larger than this and than half its snapshot…
 pub const COMPACT_LOG_BYTES: u64 = 64 << 10;
 /// …or when it has more than this many records.

@@ -175,6 +175,9 @@ impl Store for Watched {
     fn make_durable(&self) -> Result<(), StoreError> {
         self.store.make_durable()
     }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.store.reopen()
+    }
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         self.store.bytes_on_disk()
     }

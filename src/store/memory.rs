@@ -163,6 +163,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn reopen(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         Ok(0)
     }

@@ -179,6 +179,13 @@ pub trait Store: Send + Sync + 'static {
     fn restore(&self, doc: &DocName, document: &StoredDocument) -> Result<(), StoreError>;
     /// Returns when everything written so far survives a power cut (ST3, S4).
     fn make_durable(&self) -> Result<(), StoreError>;
+    /// After a failed write, looks at the disk anew and takes writes again; otherwise does nothing. What is there then
+    /// is at least what [`Store::make_durable`] last returned for; what was written after that may be gone in part and
+    /// has to be written again, which is safe (ST2). Readers wait meanwhile.
+    ///
+    /// Errors: [`StoreError::Engine`] when a sync has failed, which only a restart may leave (S7); when there is no room
+    /// yet; or when the database does not open, and then nothing can be read either until a later call succeeds.
+    fn reopen(&self) -> Result<(), StoreError>;
     /// Bytes on disk, live and dead.
     fn bytes_on_disk(&self) -> Result<u64, StoreError>;
     /// Number of documents.

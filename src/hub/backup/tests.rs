@@ -231,6 +231,9 @@ impl Store for Damaging {
     fn make_durable(&self) -> Result<(), StoreError> {
         self.store.make_durable()
     }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.store.reopen()
+    }
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         self.store.bytes_on_disk()
     }

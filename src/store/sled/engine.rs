@@ -1,15 +1,15 @@
-//! sled itself: opened, synced, and kept from panicking through us.
+//! sled itself: opened, synced, closed, and kept from panicking through us.
 
 use std::any::Any;
 use std::fs::{self, File};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::StoreError;
-use super::marker::sync_dir;
-use super::{SledStore, Writer};
+use super::super::keys;
+use super::super::record::{self, Root};
+use super::marker::{read_marker, sync_dir};
 
 /// Pages sled keeps in memory, bytes. Documents in use are held by their replicas, so this serves cold opens and the
 /// catalogue; the figures of STORAGE §1 were measured with it.
@@ -21,7 +21,137 @@ const LOCK_RETRY: Duration = Duration::from_millis(25);
 /// sled's data file.
 pub(super) const DATABASE: &str = "db";
 
-pub(super) fn open_engine(dir: &Path) -> Result<sled::Db, String> {
+/// An open database.
+pub(super) struct Engine {
+    /// `None` only while being dropped.
+    db: Option<sled::Db>,
+    /// sled's data file again, opened before the first write so that every failed write-back is reported to its sync.
+    database: File,
+    dir: PathBuf,
+}
+
+/// Why nothing more is written (S7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// What was to be written did not all reach the kernel. A fresh look at the disk tells how far it came.
+    Write(String),
+    /// The kernel could not bring to the disk what it had taken. It may have dropped that, and still show it to readers
+    /// as if it were there, so not even a fresh look can be trusted.
+    Sync(String),
+}
+
+impl Failed {
+    pub(super) fn write(error: impl ToString) -> Self {
+        Self::Write(error.to_string())
+    }
+
+    pub(super) fn sync(error: impl ToString) -> Self {
+        Self::Sync(error.to_string())
+    }
+
+    pub(super) fn cause(&self) -> &str {
+        match self {
+            Failed::Write(cause) | Failed::Sync(cause) => cause,
+        }
+    }
+}
+
+/// A database as [`Engine::open`] found it.
+pub(super) struct Found {
+    pub engine: Engine,
+    pub root: Root,
+    /// It was never made durable: new, or its creation was cut short before anything could be stored.
+    pub is_new: bool,
+}
+
+impl Engine {
+    /// Opens the database in `dir`, creating both if neither is there, and compares it with what had been made durable.
+    ///
+    /// Errors say what is wrong and what to do. Never creates an empty database where one had been (S5).
+    pub(super) fn open(dir: &Path) -> Result<Found, String> {
+        let at = dir.display();
+        fs::create_dir_all(dir).map_err(|e| format!("{at} cannot be created: {e}"))?;
+        let marked = read_marker(dir)?;
+        let database_bytes = match fs::metadata(dir.join(DATABASE)) {
+            Ok(meta) => meta.len(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(format!("{at}/{DATABASE} cannot be read: {e}")),
+        };
+        if marked.is_some() && database_bytes == 0 {
+            return Err(broken(dir, "its data file is missing or empty"));
+        }
+        let db = open_sled(dir)?;
+        let database = File::open(dir.join(DATABASE)).map_err(|e| format!("{at}/{DATABASE} cannot be read: {e}"))?;
+
+        let stored = caught(|| db.get(keys::ROOT)).map_err(|e| broken(dir, &e))?;
+        let root = match (stored, marked) {
+            (Some(bytes), marked) => {
+                let root =
+                    record::decode_root(&bytes).map_err(|flaw| broken(dir, &format!("its root record: {flaw}")))?;
+                let marked = marked.unwrap_or(0);
+                if root.checkpoint < marked {
+                    let found = root.checkpoint;
+                    return Err(broken(dir, &format!("it ends at checkpoint {found}, yet {marked} had been reached")));
+                }
+                root
+            }
+            (None, Some(_)) => return Err(broken(dir, "it has lost its root record")),
+            // Neither: new, or its creation was cut short before anything could be stored.
+            (None, None) if caught(|| Ok(db.is_empty())).map_err(|e| broken(dir, &e))? => Root::default(),
+            (None, None) => return Err(format!("{at} holds a database that is not weft's; choose another directory")),
+        };
+        let engine = Self { db: Some(db), database, dir: dir.to_owned() };
+        Ok(Found { engine, root, is_new: marked.is_none() })
+    }
+
+    pub(super) fn db(&self) -> &sled::Db {
+        self.db.as_ref().expect("taken only by drop")
+    }
+
+    /// Brings everything sled was given to the disk (S4).
+    ///
+    /// sled's own flush ends in `sync_file_range`, which writes neither file sizes nor the device's cache, so each of
+    /// its files is synced here, then their directories. `syncfs` would do as well, but waits for whatever else the
+    /// file system has to write, and on a shared disk that has no bound.
+    pub(super) fn sync(&self) -> Result<(), Failed> {
+        // Were it a write-back that failed and not a write, the descriptor of our own would still tell (`last_word`).
+        caught(|| self.db().flush()).map_err(Failed::Write)?;
+        self.last_word()?;
+        let blobs = self.dir.join("blobs");
+        for dir in [&blobs, &self.dir] {
+            for file in fs::read_dir(dir).map_err(Failed::write)? {
+                let file = file.map_err(Failed::write)?;
+                if file.file_type().map_err(Failed::write)?.is_file() && file.file_name() != DATABASE {
+                    match File::open(file.path()) {
+                        Ok(file) => file.sync_all().map_err(Failed::sync)?,
+                        // sled removes old snapshots of its page table in the background.
+                        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                        Err(e) => return Err(Failed::write(e)),
+                    }
+                }
+            }
+            sync_dir(dir).map_err(Failed::sync)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs the data file and tells whether any write-back to it has failed since it was opened: the kernel reports
+    /// that once to every descriptor that was open, whatever it told sled on its own.
+    pub(super) fn last_word(&self) -> Result<(), Failed> {
+        self.database.sync_all().map_err(Failed::sync)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let db = self.db.take();
+        // sled syncs its file while it is dropped and panics if that fails, which would end the process in the midst of
+        // a shutdown that has to go on. What must be durable is so already.
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
+fn open_sled(dir: &Path) -> Result<sled::Db, String> {
     let config = sled::Config::new()
         .path(dir)
         .cache_capacity(CACHE_BYTES)
@@ -67,35 +197,4 @@ pub(super) fn caught<T>(f: impl FnOnce() -> sled::Result<T>) -> Result<T, String
 pub(super) fn panicked(cause: &(dyn Any + Send)) -> String {
     let text = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied());
     format!("sled panicked: {}", text.unwrap_or("no reason given"))
-}
-
-impl SledStore {
-    /// Brings everything sled was given to the disk (S4).
-    ///
-    /// sled's own flush ends in `sync_file_range`, which writes neither file sizes nor the device's cache, so each of
-    /// its files is synced here, then their directories. `syncfs` would do as well, but waits for whatever else the
-    /// file system has to write, and on a shared disk that has no bound.
-    pub(super) fn sync_engine(&self, writer: &mut Writer, op: &'static str) -> Result<(), StoreError> {
-        let sync = || -> sled::Result<()> {
-            self.db().flush()?;
-            self.database.sync_all()?;
-            let blobs = self.dir.join("blobs");
-            for dir in [&blobs, &self.dir] {
-                for file in fs::read_dir(dir)? {
-                    let file = file?;
-                    if file.file_type()?.is_file() && file.file_name() != DATABASE {
-                        match File::open(file.path()) {
-                            Ok(file) => file.sync_all()?,
-                            // sled removes old snapshots of its page table in the background.
-                            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                            Err(e) => return Err(e.into()),
-                        }
-                    }
-                }
-                sync_dir(dir)?;
-            }
-            Ok(())
-        };
-        self.write(writer, op, sync)
-    }
 }

@@ -6,8 +6,7 @@ use super::super::keys::{self, KeyRange, Keyspace};
 use super::super::record::{self, Entry, RecordKind};
 use super::super::{Snapshot, StoreError};
 use super::batches::Batches;
-use super::engine::caught;
-use super::reading::damaged;
+use super::reading::{damaged, reading};
 use super::{SledStore, new_entry};
 use crate::ids::DocName;
 
@@ -44,7 +43,7 @@ impl SledStore {
         batches: &mut Batches,
     ) -> Result<(), StoreError> {
         let scan = || -> sled::Result<()> {
-            for key in self.db().range(range).keys() {
+            for key in self.db()?.range(range).keys() {
                 let key = key?;
                 if keys::chunk_numbers(&key).is_some_and(|(number, _)| unwanted(number)) {
                     batches.remove(key);
@@ -52,7 +51,7 @@ impl SledStore {
             }
             Ok(())
         };
-        caught(scan).map_err(|why| damaged(doc, "its contents", why))
+        reading(doc, "its contents", scan)
     }
 
     /// As [`Store::install_snapshot`]; `reached` is told of each step once it is done.

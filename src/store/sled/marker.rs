@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::super::record::{self, Root};
-use super::engine::broken;
+use super::engine::{Failed, broken};
 
 /// A file beside sled's own. It exists once the database was created and durable, and says which checkpoint was the
 /// last durable one; a database without it was never written to, one behind it has lost data (S5).
@@ -26,13 +26,13 @@ pub(super) fn read_marker(dir: &Path) -> Result<Option<u64>, String> {
 }
 
 /// Replaces the marker whole or not at all.
-pub(super) fn write_marker(dir: &Path, checkpoint: u64) -> io::Result<()> {
+pub(super) fn write_marker(dir: &Path, checkpoint: u64) -> Result<(), Failed> {
     let new = dir.join(MARKER_NEW);
-    let mut file = File::create(&new)?;
-    file.write_all(&record::encode_root(&Root { documents: 0, checkpoint }))?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(MARKER))?;
-    sync_dir(dir)
+    let mut file = File::create(&new).map_err(Failed::write)?;
+    file.write_all(&record::encode_root(&Root { checkpoint, ..Root::default() })).map_err(Failed::write)?;
+    file.sync_all().map_err(Failed::sync)?;
+    fs::rename(&new, dir.join(MARKER)).map_err(Failed::write)?;
+    sync_dir(dir).map_err(Failed::sync)
 }
 
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {

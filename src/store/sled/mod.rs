@@ -16,18 +16,18 @@ mod engine;
 mod install;
 mod marker;
 mod reading;
+mod reopen;
 mod restore;
 
-use std::fs::{self, File};
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use self::batches::Batches;
-use self::engine::{DATABASE, broken, caught, open_engine};
-use self::marker::{read_marker, sync_dir};
+use self::engine::{Engine, Failed, Found, caught};
+use self::marker::sync_dir;
 use self::reading::decode_entry;
 use super::keys;
 use super::record::{self, Entry, Root};
@@ -37,13 +37,14 @@ use crate::ids::{DocName, Seq};
 /// Tries of a load that races with compactions before it keeps writers out.
 const LOAD_TRIES: usize = 3;
 
-/// Documents in a sled database. Reads run side by side; writers take turns.
+/// Documents in a sled database. Reads run side by side; writers take turns. The database itself can be replaced by
+/// another while the store is in use ([`Store::reopen`]).
+///
+/// Lock order: `writer`, then `engine`.
 pub struct SledStore {
-    /// `None` only while being dropped.
-    db: Option<sled::Db>,
-    /// sled's data file again, opened before the first write so that every failed write-back is reported to its sync.
-    database: File,
     dir: PathBuf,
+    /// Held for reading as long as something is read or written; or why no database is open.
+    engine: RwLock<Result<Engine, String>>,
     writer: Mutex<Writer>,
     /// Copy of [`Root::documents`], to be read without waiting for a writer.
     documents: AtomicU64,
@@ -53,8 +54,23 @@ pub struct SledStore {
 struct Writer {
     root: Root,
     /// Why writing ended. After a failed write or sync the kernel may have dropped what was to be written, and a second
-    /// sync would claim success (S7), so nothing is written until a restart.
-    failed: Option<String>,
+    /// sync would claim success (S7), so nothing is written until [`Store::reopen`] or a restart.
+    failed: Option<Failed>,
+}
+
+/// The open database; see [`SledStore::db`].
+struct Database<'a> {
+    // Dropped in this order: whoever waits for the lock must find no other user of the database.
+    db: sled::Db,
+    _open: RwLockReadGuard<'a, Result<Engine, String>>,
+}
+
+impl Deref for Database<'_> {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        &self.db
+    }
 }
 
 impl SledStore {
@@ -69,55 +85,30 @@ impl SledStore {
     }
 
     fn open_inner(dir: &Path) -> Result<Self, String> {
-        let at = dir.display();
-        fs::create_dir_all(dir).map_err(|e| format!("{at} cannot be created: {e}"))?;
-        let marked = read_marker(dir)?;
-        let database_bytes = match fs::metadata(dir.join(DATABASE)) {
-            Ok(meta) => meta.len(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
-            Err(e) => return Err(format!("{at}/{DATABASE} cannot be read: {e}")),
-        };
-        if marked.is_some() && database_bytes == 0 {
-            return Err(broken(dir, "its data file is missing or empty"));
-        }
-        let db = open_engine(dir)?;
-        let database = File::open(dir.join(DATABASE)).map_err(|e| format!("{at}/{DATABASE} cannot be read: {e}"))?;
-
-        let stored = caught(|| db.get(keys::ROOT)).map_err(|e| broken(dir, &e))?;
-        let root = match (stored, marked) {
-            (Some(bytes), marked) => {
-                let root =
-                    record::decode_root(&bytes).map_err(|flaw| broken(dir, &format!("its root record: {flaw}")))?;
-                let marked = marked.unwrap_or(0);
-                if root.checkpoint < marked {
-                    let found = root.checkpoint;
-                    return Err(broken(dir, &format!("it ends at checkpoint {found}, yet {marked} had been reached")));
-                }
-                root
-            }
-            (None, Some(_)) => return Err(broken(dir, "it has lost its root record")),
-            // Neither: new, or its creation was cut short before anything could be stored.
-            (None, None) if caught(|| Ok(db.is_empty())).map_err(|e| broken(dir, &e))? => Root::default(),
-            (None, None) => return Err(format!("{at} holds a database that is not weft's; choose another directory")),
-        };
+        let Found { engine, root, is_new } = Engine::open(dir)?;
         let store = Self {
-            db: Some(db),
-            database,
             dir: dir.to_owned(),
-            documents: AtomicU64::new(root.documents),
+            engine: RwLock::new(Ok(engine)),
             writer: Mutex::new(Writer { root, failed: None }),
+            documents: AtomicU64::new(root.documents),
         };
-        if marked.is_none() {
+        if is_new {
             // Also when a crash came between this and the marker. Until the marker is there nothing else is written.
             store.make_durable().map_err(|e| e.to_string())?;
             sync_dir(dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-                .map_err(|e| format!("the directory above {at} cannot be synced: {e}"))?;
+                .map_err(|e| format!("the directory above {} cannot be synced: {e}", dir.display()))?;
         }
         Ok(store)
     }
 
-    fn db(&self) -> &sled::Db {
-        self.db.as_ref().expect("taken only by drop")
+    /// The database of this moment, which no other replaces while the value lives. Never ask for a second one
+    /// meanwhile: whoever waits to replace it would stand between the two.
+    fn db(&self) -> sled::Result<Database<'_>> {
+        let open = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        match &*open {
+            Ok(engine) => Ok(Database { db: engine.db().clone(), _open: open }),
+            Err(why) => Err(sled::Error::Io(io::Error::other(format!("no database is open: {why}")))),
+        }
     }
 
     /// Takes the turn to write; refuses once a write has failed.
@@ -125,10 +116,7 @@ impl SledStore {
         // No panic can leave the writer half changed: calls into sled are caught, and nothing else here can.
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         match &writer.failed {
-            Some(cause) => Err(StoreError::Engine {
-                op,
-                source: format!("an earlier write failed, nothing more is written until a restart: {cause}").into(),
-            }),
+            Some(failed) => Err(StoreError::Engine { op, source: failed.refusal().into() }),
             None => Ok(writer),
         }
     }
@@ -138,19 +126,29 @@ impl SledStore {
         &self,
         writer: &mut Writer,
         op: &'static str,
-        f: impl FnOnce() -> sled::Result<()>,
+        f: impl FnOnce() -> Result<(), Failed>,
     ) -> Result<(), StoreError> {
-        caught(f).map_err(|why| {
-            writer.failed = Some(why.clone());
-            StoreError::Engine { op, source: why.into() }
+        f().map_err(|failed| {
+            let source = failed.cause().into();
+            writer.failed = Some(failed);
+            StoreError::Engine { op, source }
         })
     }
 
     fn apply(&self, writer: &mut Writer, op: &'static str, batches: Batches) -> Result<(), StoreError> {
         for batch in batches.full.into_iter().chain((batches.open_bytes > 0).then_some(batches.open)) {
-            self.write(writer, op, || self.db().apply_batch(batch))?;
+            self.write(writer, op, || caught(|| self.db()?.apply_batch(batch)).map_err(Failed::Write))?;
         }
         Ok(())
+    }
+
+    /// Brings everything written so far to the disk (S4).
+    fn sync_engine(&self, writer: &mut Writer, op: &'static str) -> Result<(), StoreError> {
+        let sync = || match &*self.engine.read().unwrap_or_else(PoisonError::into_inner) {
+            Ok(engine) => engine.sync(),
+            Err(why) => Err(Failed::Write(format!("no database is open: {why}"))),
+        };
+        self.write(writer, op, sync)
     }
 
     fn set_root(&self, writer: &mut Writer, root: Root) {
@@ -210,24 +208,19 @@ impl Store for SledStore {
         self.set_root(&mut writer, root);
         self.sync_engine(&mut writer, OP)?;
         // Only now: a marker ahead of the database would accuse it of a loss.
-        self.write(&mut writer, OP, || Ok(marker::write_marker(&self.dir, root.checkpoint)?))
+        self.write(&mut writer, OP, || marker::write_marker(&self.dir, root.checkpoint))
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.reopen_engine()
     }
 
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
-        caught(|| self.db().size_on_disk()).map_err(|why| StoreError::Engine { op: "size", source: why.into() })
+        caught(|| self.db()?.size_on_disk()).map_err(|why| StoreError::Engine { op: "size", source: why.into() })
     }
 
     fn documents(&self) -> Result<u64, StoreError> {
         Ok(self.documents.load(Ordering::Relaxed))
-    }
-}
-
-impl Drop for SledStore {
-    fn drop(&mut self) {
-        let db = self.db.take();
-        // sled syncs its file while it is dropped and panics if that fails, which would end the process in the midst of
-        // a shutdown that has to go on. What must be durable is so already.
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(db)));
     }
 }
 

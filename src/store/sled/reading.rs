@@ -1,5 +1,6 @@
 //! Documents put together from their chunks. Whatever does not fit is damage with a name, never data (ST7).
 
+use std::io;
 use std::ops::Bound;
 use std::panic::{self, AssertUnwindSafe};
 
@@ -9,13 +10,13 @@ use super::super::keys::{self, KeyRange};
 use super::super::record::{self, Entry, Flaw, RecordKind, UpdateRecord};
 use super::super::{DocHead, StoreError, StoredDocument};
 use super::SledStore;
-use super::engine::{caught, panicked};
+use super::engine::panicked;
 use crate::ids::{DocName, Seq};
 
 impl SledStore {
     /// The bytes of the catalogue entry.
     pub(super) fn raw_entry(&self, doc: &DocName) -> Result<Option<sled::IVec>, StoreError> {
-        caught(|| self.db().get(keys::head(doc))).map_err(|why| damaged(doc, ENTRY, why))
+        reading(doc, ENTRY, || self.db()?.get(keys::head(doc)))
     }
 
     pub(super) fn entry(&self, doc: &DocName) -> Result<Option<Entry>, StoreError> {
@@ -97,8 +98,8 @@ impl SledStore {
         let mut records: Vec<(u64, Vec<u8>)> = Vec::new();
         let mut chunks_expected = 0;
         let scan = || -> Result<(), StoreError> {
-            for item in self.db().range(range) {
-                let (key, value) = item.map_err(|e| damaged(doc, what, e.to_string()))?;
+            for item in self.db().map_err(|e| unread(doc, what, e))?.range(range) {
+                let (key, value) = item.map_err(|e| unread(doc, what, e))?;
                 let Some((number, chunk)) = keys::chunk_numbers(&key) else {
                     return Err(damaged(doc, what, "a key is malformed".to_owned()));
                 };
@@ -143,7 +144,7 @@ impl SledStore {
         let engine = |why: String| StoreError::Engine { op: "list", source: why.into() };
         let scan = || -> Result<_, StoreError> {
             let mut listed = Vec::new();
-            for item in self.db().range((from, Bound::Unbounded)) {
+            for item in self.db().map_err(|e| engine(e.to_string()))?.range((from, Bound::Unbounded)) {
                 let (key, raw) = item.map_err(|e| engine(e.to_string()))?;
                 if !key.starts_with(&all) || listed.len() >= limit {
                     break;
@@ -164,7 +165,7 @@ impl SledStore {
         let engine = |why: String| StoreError::Engine { op: "list", source: why.into() };
         let scan = || -> Result<_, StoreError> {
             let mut names = Vec::new();
-            for key in self.db().range((from, Bound::Unbounded)).keys() {
+            for key in self.db().map_err(|e| engine(e.to_string()))?.range((from, Bound::Unbounded)).keys() {
                 let key = key.map_err(|e| engine(e.to_string()))?;
                 if !key.starts_with(&all) || names.len() >= limit {
                     break;
@@ -178,6 +179,25 @@ impl SledStore {
 }
 
 pub(super) const ENTRY: &str = "its catalogue entry";
+
+/// Reads from sled; its errors and panics become ours.
+pub(super) fn reading<T>(doc: &DocName, what: &str, f: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match panic::catch_unwind(AssertUnwindSafe(f)) {
+        Ok(read) => read.map_err(|error| unread(doc, what, error)),
+        Err(cause) => Err(damaged(doc, what, panicked(&*cause))),
+    }
+}
+
+/// A reading that sled gave up. What the system refuses (after a failed write sled does not read everything either) says
+/// nothing about the document, and must not put it into quarantine; whatever else sled stumbles over does.
+fn unread(doc: &DocName, what: &str, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(e) if !matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
+            StoreError::Engine { op: "read", source: format!("document {doc:?}: {what}: {e}").into() }
+        }
+        other => damaged(doc, what, other.to_string()),
+    }
+}
 
 pub(super) fn damaged(doc: &DocName, what: impl Into<String>, why: String) -> StoreError {
     StoreError::Damaged { doc: doc.clone(), what: what.into(), why }

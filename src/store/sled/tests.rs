@@ -1,6 +1,7 @@
 //! What only the store on sled can get wrong: crashes between steps, damaged files, reopening.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -44,6 +45,9 @@ impl Store for Temporary {
     fn make_durable(&self) -> Result<(), StoreError> {
         self.store.make_durable()
     }
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.store.reopen()
+    }
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         self.store.bytes_on_disk()
     }
@@ -72,7 +76,7 @@ fn doc(name: &str) -> DocName {
 
 /// All keys of the database except the catalogue's and the root's.
 fn chunk_keys(store: &SledStore) -> Vec<Vec<u8>> {
-    let keys = store.db().iter().keys().map(|k| k.expect("iterates").to_vec());
+    let keys = store.db().expect("is open").iter().keys().map(|k| k.expect("iterates").to_vec());
     keys.filter(|k| k[0] == Keyspace::Log as u8 || k[0] == Keyspace::Snapshot as u8).collect()
 }
 
@@ -127,7 +131,7 @@ fn st4_killed_at_any_step_of_an_installation() {
             .install(&doc("d"), &snapshot(covers, &[&big]), 4, &mut |step| {
                 copy_dir(dir.path(), &copies.path().join(format!("{step:?}")));
                 // And as if all that sled was given so far had reached the disk.
-                store.db().flush().expect("flushes");
+                store.db().expect("is open").flush().expect("flushes");
                 copy_dir(dir.path(), &copies.path().join(format!("{step:?}-flushed")));
                 steps.push(step);
             })
@@ -214,7 +218,7 @@ fn st6_no_entry_is_too_large() {
         let updates = vec![(Seq(2), Bytes::from(vec![1; 50_000]))];
         store.append(&[LogAppend { doc: doc(&name), updates }], 1).expect("appends");
     }
-    let sizes = store.db().iter().map(|kv| kv.map(|(k, v)| k.len() + v.len()).expect("iterates"));
+    let sizes = store.db().expect("is open").iter().map(|kv| kv.map(|(k, v)| k.len() + v.len()).expect("iterates"));
     assert_eq!(sizes.max(), Some(STORE_ENTRY_BYTES_MAX));
 }
 
@@ -227,7 +231,7 @@ fn st7_a_damaged_entry_is_named_and_never_read_as_data() {
     store.install_snapshot(&doc("d"), &snapshot(650, &[&"s".repeat(7_000)]), 1).expect("installs");
     store.append(&[append("d", 701, 702)], 1).expect("appends");
     let others = show(&store, "other");
-    let before: Vec<_> = store.db().iter().map(|kv| kv.expect("iterates")).collect();
+    let before: Vec<_> = store.db().expect("is open").iter().map(|kv| kv.expect("iterates")).collect();
     let of_d = |k: &[u8]| k[1..].starts_with(b"d");
     let mut damaged_ones = 0;
     for (key, value) in before.iter().filter(|(k, _)| of_d(k)) {
@@ -237,8 +241,8 @@ fn st7_a_damaged_entry_is_named_and_never_read_as_data() {
         for bad in [Some(flipped), Some(value[..value.len() - 1].to_vec()), Some(Vec::new()), swapped, None] {
             let is_removal_of_entry = bad.is_none() && key[0] == Keyspace::Head as u8;
             match bad {
-                Some(bad) => drop(store.db().insert(key, bad).expect("inserts")),
-                None => drop(store.db().remove(key).expect("removes")),
+                Some(bad) => drop(store.db().expect("is open").insert(key, bad).expect("inserts")),
+                None => drop(store.db().expect("is open").remove(key).expect("removes")),
             }
             match store.load(&doc("d")) {
                 Err(StoreError::Damaged { doc: named, .. }) => assert_eq!(named, doc("d")),
@@ -247,7 +251,7 @@ fn st7_a_damaged_entry_is_named_and_never_read_as_data() {
             }
             assert_eq!(show(&store, "other"), others);
             damaged_ones += 1;
-            store.db().insert(key, value).expect("restores");
+            store.db().expect("is open").insert(key, value).expect("restores");
         }
     }
     assert!(damaged_ones > 20);
@@ -259,7 +263,7 @@ fn st7_a_damaged_catalogue_entry_is_not_overwritten() {
     let dir = TempDir::new().expect("a temporary directory");
     let store = open(dir.path());
     store.append(&[append("d", 1, 2)], 1).expect("appends");
-    store.db().insert(keys::head(&doc("d")), b"garbage").expect("inserts");
+    store.db().expect("is open").insert(keys::head(&doc("d")), b"garbage").expect("inserts");
     let is_damaged = |r: Result<(), StoreError>| matches!(r, Err(StoreError::Damaged { .. }));
     assert!(is_damaged(store.append(&[append("d", 1, 3)], 2)));
     assert!(is_damaged(store.install_snapshot(&doc("d"), &snapshot(3, &["s"]), 2)));
@@ -330,6 +334,74 @@ fn s7_after_a_failed_write_nothing_more_is_written_but_reads_go_on() {
     assert!(error.contains("an earlier write failed"), "{error}");
     store.make_durable().expect_err("is not tried again");
     assert_eq!(show(&store, "d"), "@0 [] [1:d#1 2:d#2]");
+}
+
+#[test]
+fn s9_a_failed_write_is_left_by_opening_anew() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let store = open(dir.path());
+    store.append(&[append("d", 1, 2)], 1).expect("appends");
+    store.make_durable().expect("syncs");
+    store.append(&[append("d", 3, 3)], 1).expect("appends");
+    fs::remove_dir(dir.path().join("blobs")).expect("removes");
+    store.make_durable().expect_err("fails");
+    fs::create_dir(dir.path().join("blobs")).expect("creates");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0;
+            while !stop.load(Ordering::Relaxed) {
+                assert!(show(&store, "d").starts_with("@0 [] [1:d#1 2:d#2"));
+                reads += 1;
+            }
+            reads
+        });
+        store.reopen().expect("opens anew");
+        stop.store(true, Ordering::Relaxed);
+        assert!(reader.join().expect("never fails") > 0);
+    });
+    store.append(&[append("d", 1, 4)], 2).expect("takes writes again");
+    store.make_durable().expect("syncs");
+    store.reopen().expect("has nothing to do");
+    drop(store);
+    assert_eq!(show(&open(dir.path()), "d"), "@0 [] [1:d#1 2:d#2 3:d#3 4:d#4]");
+}
+
+#[test]
+fn s7_a_failed_sync_is_left_by_a_restart_only() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let store = open(dir.path());
+    store.append(&[append("d", 1, 2)], 1).expect("appends");
+    store.writer("test").expect("writes").failed = Some(Failed::sync("planted failure"));
+    let error = store.append(&[append("d", 3, 3)], 2).expect_err("refuses").to_string();
+    assert!(error.contains("until a restart"), "{error}");
+    let error = store.reopen().expect_err("refuses").to_string();
+    assert!(error.contains("planted failure"), "{error}");
+    assert_eq!(show(&store, "d"), "@0 [] [1:d#1 2:d#2]");
+}
+
+/// A database that is broken by the time it is opened anew is not replaced by an empty one, and can be put back.
+#[test]
+fn s5_what_does_not_open_anew_is_said_to_readers_until_it_does() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let store = open(dir.path());
+    store.append(&[append("d", 1, 2)], 1).expect("appends");
+    store.make_durable().expect("syncs");
+    store.writer("test").expect("writes").failed = Some(Failed::write("planted failure"));
+    let (database, aside) = (dir.path().join("db"), dir.path().join("aside"));
+    for part in [MARKER, "db"] {
+        fs::rename(dir.path().join(part), &aside).expect("renames");
+        let error = store.reopen().expect_err("does not open").to_string();
+        assert!(error.contains("is missing"), "{error}");
+        let unread = store.load(&doc("d")).expect_err("cannot be read").to_string();
+        assert!(unread.contains("no database is open"), "{unread}");
+        store.append(&[append("d", 3, 3)], 2).expect_err("refuses");
+        fs::rename(&aside, dir.path().join(part)).expect("renames");
+        assert!(database.exists());
+        store.reopen().expect("opens anew");
+        assert_eq!(show(&store, "d"), "@0 [] [1:d#1 2:d#2]");
+        store.writer("test").expect("writes").failed = Some(Failed::write("planted failure"));
+    }
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! Another database takes the place of the one that is open, while the store is in use.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::PoisonError;
+
+use rustix::fs::statvfs;
+
+use super::super::StoreError;
+use super::engine::{Engine, Failed, Found, broken};
+use super::marker::{MARKER, read_marker};
+use super::{SledStore, Writer};
+use crate::limits::STORE_REOPEN_FREE_BYTES_MIN;
+
+impl Failed {
+    /// What whoever wants to write is told.
+    pub(super) fn refusal(&self) -> String {
+        match self {
+            Failed::Write(cause) => format!("an earlier write failed, nothing more is written: {cause}"),
+            Failed::Sync(cause) => {
+                format!("an earlier sync failed, nothing more is written until a restart: {cause}")
+            }
+        }
+    }
+}
+
+impl SledStore {
+    /// As [`super::super::Store::reopen`].
+    pub(super) fn reopen_engine(&self) -> Result<(), StoreError> {
+        let failed = |why: String| StoreError::Engine { op: "reopen", source: why.into() };
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        match &writer.failed {
+            None => return Ok(()),
+            Some(sync @ Failed::Sync(_)) => return Err(failed(sync.refusal())),
+            Some(Failed::Write(_)) => {}
+        }
+        // sled writes while it opens. Until there is room for that the old database serves readers.
+        self.has_room_to_open().map_err(failed)?;
+        let last_word = match &*self.engine.read().unwrap_or_else(PoisonError::into_inner) {
+            Ok(engine) => engine.last_word(),
+            Err(_) => Ok(()), // said when it was closed
+        };
+        if let Err(sync) = last_word {
+            let refusal = sync.refusal();
+            writer.failed = Some(sync);
+            return Err(failed(refusal));
+        }
+        self.replace_engine(&mut writer, || Ok(())).map_err(failed)?;
+        writer.failed = None;
+        Ok(())
+    }
+
+    /// Waits for those who read, closes the database, does `between`, and opens what the directory then holds. Should
+    /// that fail, no database is open: reads and writes are refused until the next reopen.
+    pub(super) fn replace_engine(
+        &self,
+        writer: &mut Writer,
+        between: impl FnOnce() -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut open = self.engine.write().unwrap_or_else(PoisonError::into_inner);
+        // sled allows one at a time, so the old one goes first.
+        *open = Err("it is being opened anew".to_owned());
+        let found = between().and_then(|()| match read_marker(&self.dir)? {
+            Some(_) => Engine::open(&self.dir),
+            None => Err(broken(&self.dir, &format!("its file {MARKER} is missing"))),
+        });
+        match found {
+            Ok(Found { engine, root, .. }) => {
+                *open = Ok(engine);
+                self.set_root(writer, root);
+                Ok(())
+            }
+            Err(why) => {
+                *open = Err(why.clone());
+                Err(why)
+            }
+        }
+    }
+
+    fn has_room_to_open(&self) -> Result<(), String> {
+        let page_table_bytes = || -> io::Result<u64> {
+            let files = fs::read_dir(&self.dir)?.collect::<io::Result<Vec<_>>>()?;
+            let snapshots = files.iter().filter(|file| file.file_name().to_string_lossy().starts_with("snap."));
+            snapshots.map(|file| Ok(file.metadata()?.len())).sum()
+        };
+        let at = self.dir.display();
+        let needed = page_table_bytes().map_err(|e| format!("{at} cannot be listed: {e}"))?.saturating_mul(2);
+        let needed = needed.max(STORE_REOPEN_FREE_BYTES_MIN);
+        let free = free_bytes(&self.dir).map_err(|e| format!("{at} cannot be asked for its free space: {e}"))?;
+        if free < needed {
+            return Err(format!("{free} bytes are free on the disk of {at}, {needed} are needed to open the database"));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that this process may still write to the file system of `path`.
+pub(super) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stat = statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
