@@ -60,6 +60,13 @@ pub const INTEGRATE_CLIENTS_MAX: usize = 256;
 pub const INBOX_BYTES_MAX: usize = 64 << 20;
 /// Fixed cost charged to the inbox for each message beside its bytes.
 pub const INBOX_MESSAGE_COST: usize = 64;
+/// Bytes of messages handled as one turn, so that its record fits the journal; a single message may be larger.
+pub const TURN_BYTES_MAX: usize = 16 << 20;
+/// Size of the pieces that an import too large for one message is cut into, bytes. Each is a turn, a record and a frame;
+/// between two of them others have theirs.
+pub const IMPORT_PIECE_BYTES: usize = 1 << 20;
+/// Pieces of one import on their way to the disk at the same time.
+pub const IMPORT_PIECES_IN_FLIGHT: usize = 8;
 /// A document with no peer falls asleep after this, its edits in the store.
 pub const IDLE_AFTER: Duration = Duration::from_secs(30);
 /// Different questions whose answers a document remembers until it changes, so that equal ones are answered once.
@@ -94,6 +101,10 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Largest body of an admin's request, bytes: the whole state of a document that came to be elsewhere. The largest ones
 /// seen are a few tens of MiB; while one is merged it takes several times its size in memory.
 pub const ADMIN_BODY_BYTES_MAX: usize = 256 << 20;
+/// Bytes of all such bodies that may be in memory at once; further callers wait before theirs is read.
+pub const ADMIN_BODIES_BYTES_MAX: usize = 2 * ADMIN_BODY_BYTES_MAX;
+/// A caller who sends nothing more of a body this long is given up, and makes room.
+pub const ADMIN_BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest body where at most a few parameters are expected, bytes.
 pub const ADMIN_SMALL_BODY_BYTES_MAX: usize = 64 << 10;
 /// Pieces of a streamed answer that may wait for a caller's socket. A piece has 64 KiB or so; whoever makes them waits.
@@ -138,8 +149,10 @@ pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Segment files kept to be used again: one is prepared while one is written, more would only hold space.
 pub const JOURNAL_SPARES_MAX: usize = 2;
-/// Most bytes in one journal record: the largest message and its header.
-pub const JOURNAL_RECORD_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (64 << 10);
+/// Most bytes in one journal record: the largest turn and its header. The edits of a turn are at most those of
+/// [`TURN_BYTES_MAX`] or one message, and what they set free ([`PARKED_BYTES_MAX`]); a struct whose beginning was known
+/// already may take some more than it came with.
+pub const JOURNAL_RECORD_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX + (64 << 10);
 /// Bytes that may wait for the journal's writer; beyond it documents wait.
 pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Fixed cost charged to that queue for each append beside its records' bytes.

@@ -4,6 +4,7 @@
 //! [`socket::Socket`], let them edit, break something, and ask clients and [`cli::Cli`] what they see. Nothing here sleeps and
 //! hopes: every wait is for a condition and has a deadline.
 
+pub mod admin;
 pub mod author;
 pub mod cli;
 pub mod golden;

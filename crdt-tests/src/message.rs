@@ -147,6 +147,19 @@ impl Writer {
         update
     }
 
+    /// Deletes from the text.
+    pub fn delete(&mut self, at: u32, len: u32) {
+        let text = self.doc.get_or_insert_text("text");
+        text.remove_range(&mut self.doc.transact_mut(), at, len);
+    }
+
+    /// A document that has read `update` and written nothing.
+    pub fn reading(update: &[u8]) -> Self {
+        let writer = Self::new(1);
+        crate::author::apply(&writer.doc, update);
+        writer
+    }
+
     /// Everything written, as one update.
     pub fn all(&self) -> Vec<u8> {
         self.doc.transact().encode_state_as_update_v1(&StateVector::default())

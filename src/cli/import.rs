@@ -12,7 +12,7 @@ use super::output::{self, Output};
 use super::{At, Outcome};
 use crate::hub::ImportReport;
 use crate::ids::DocName;
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::ADMIN_BODY_BYTES_MAX;
 
 /// Arguments of `weft import`.
 #[derive(Debug, clap::Args)]
@@ -47,8 +47,8 @@ impl ImportArgs {
             read.map_err(|e| Failure::open(format!("cannot read {file}: {e}; name another file, or - for stdin")))?;
         match bytes.len() {
             0 => Err(Failure::found(format!("{file} is empty; an update has at least two bytes"))),
-            n if n > MESSAGE_BYTES_MAX => {
-                let max = output::bytes(MESSAGE_BYTES_MAX as u64);
+            n if n > ADMIN_BODY_BYTES_MAX => {
+                let max = output::bytes(ADMIN_BODY_BYTES_MAX as u64);
                 Err(Failure::found(format!("{file} is larger than {max}, the most one update may have; split it")))
             }
             _ => Ok(bytes.into()),
@@ -59,7 +59,7 @@ impl ImportArgs {
 /// Reads at most one byte more than is allowed.
 fn read_bounded(file: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(ADMIN_BODY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(read(&path).expect_err("is empty").code.number(), 1);
         std::fs::write(&path, b"ab").expect("writes");
         assert_eq!(read(&path).expect("reads"), "ab");
-        File::create(&path).and_then(|f| f.set_len(MESSAGE_BYTES_MAX as u64 + 1)).expect("writes");
-        assert!(read(&path).expect_err("is too large").text.contains("33.6 MB"));
+        File::create(&path).and_then(|f| f.set_len(ADMIN_BODY_BYTES_MAX as u64 + 1)).expect("writes");
+        assert!(read(&path).expect_err("is too large").text.contains("268.4 MB"));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{MutexGuard, Notify, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
@@ -23,13 +23,13 @@ use crate::store::{DocHead, LogAppend, Snapshot, Store};
 pub(super) struct Checkpoints {
     begun: AtomicU64,
     done: watch::Sender<u64>,
-    /// One at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// One at a time. Held by the checkpoint itself, so that one whose caller leaves keeps others out to its end.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Default for Checkpoints {
     fn default() -> Self {
-        Self { begun: AtomicU64::new(0), done: watch::Sender::new(0), turn: tokio::sync::Mutex::default() }
+        Self { begun: AtomicU64::new(0), done: watch::Sender::new(0), turn: Arc::default() }
     }
 }
 
@@ -59,22 +59,30 @@ pub(super) struct Compactions {
 impl Inner {
     /// Carries everything appended so far into the store, durably, and drops it from the journal.
     pub(super) async fn checkpoint(self: &Arc<Self>) -> Result<(), HubError> {
-        let turn = self.checkpoints.turn.lock().await;
-        self.checkpoint_in(&turn).await
+        let turn = self.checkpoints.turn.clone().lock_owned().await;
+        self.checkpoint_in(turn).await.map(drop)
     }
 
     /// Makes this instant one whose documents can be read while they go on changing. Everything acked before is in it:
     /// it lies between two checkpoints, so the store holds a prefix of the journal.
     pub(super) async fn cut(self: &Arc<Self>) -> Result<CutGuard, HubError> {
-        let turn = self.checkpoints.turn.lock().await;
+        let turn = self.checkpoints.turn.clone().lock_owned().await;
         if self.cuts.current().is_some() {
             return Err(HubError::BackupRunning);
         }
-        self.checkpoint_in(&turn).await?;
+        let _turn = self.checkpoint_in(turn).await?;
         self.cuts.begin().ok_or(HubError::BackupRunning)
     }
 
-    async fn checkpoint_in(self: &Arc<Self>, _turn: &MutexGuard<'_, ()>) -> Result<(), HubError> {
+    /// In a task of its own: an admin who leaves, or a drain that ends what runs in the background, must not end a
+    /// checkpoint between two of its steps, nor let another one begin beside it.
+    async fn checkpoint_in(self: &Arc<Self>, turn: OwnedMutexGuard<()>) -> Result<OwnedMutexGuard<()>, HubError> {
+        let hub = self.clone();
+        let made = tokio::spawn(async move { hub.carry_all().await.map(|()| turn) });
+        made.await.unwrap_or_else(|panic| Err(self.fail(&panic)))
+    }
+
+    async fn carry_all(self: &Arc<Self>) -> Result<(), HubError> {
         let number = self.checkpoints.begun.fetch_add(1, Ordering::SeqCst) + 1;
         // Also syncs what is queued: a document may sleep on the word of this checkpoint.
         self.journal.rotate().await.map_err(|e| self.fail(&e))?;

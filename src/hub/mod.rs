@@ -11,6 +11,7 @@ pub mod admin;
 mod backup;
 mod checkpoint;
 mod cut;
+mod import;
 mod mailbox;
 pub mod peer;
 mod quarantine;
@@ -40,7 +41,7 @@ use crate::journal::{DurableSink, Journal, JournalHealth};
 use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, IDLE_AFTER, LOADS_MAX};
 use crate::store::Store;
 use crate::wire::close::CloseReason;
-use crate::wire::{state_vector, update};
+use crate::wire::state_vector;
 
 /// Everything that wakes, feeds and puts to sleep documents. Cheap to clone.
 #[derive(Clone)]
@@ -265,16 +266,6 @@ impl Hub {
     pub async fn text(&self, doc: &DocName) -> Result<String, HubError> {
         self.must_exist(doc).await?;
         Ok(self.ask(doc, Query::Content).await?.to_text())
-    }
-
-    /// Merges an update, creating the document if need be; returns when durable. Live peers see it.
-    pub async fn import(&self, doc: &DocName, bytes: Bytes) -> Result<ImportReport, HubError> {
-        update::validate(&bytes).map_err(|e| HubError::BadUpdate(e.to_string()))?;
-        let (reply, answer) = oneshot::channel();
-        let mailbox = self.inner.mailbox(doc)?;
-        let reloading = || HubError::Reloading(doc.clone());
-        mailbox.send_import(&bytes, reply).await.map_err(|Closed| reloading())?;
-        answer.await.map_err(|_| reloading())?
     }
 
     /// Folds the document's log into a snapshot; with `dry_run` only says what it would do.

@@ -17,7 +17,7 @@ use super::peer::{Delivery, FrameKind, PeerSink};
 use super::{HubError, ImportReport, Inner, quarantine};
 use crate::ids::{PeerId, Seq};
 use crate::journal::{DurableSink, Record};
-use crate::limits::PEER_BASE_BYTES;
+use crate::limits::{PEER_BASE_BYTES, TURN_BYTES_MAX};
 use crate::replica::{Broken, Effects, Event, Offered, Replica, Weight};
 use crate::wire::close::CloseReason;
 use crate::wire::message::ServerMessage;
@@ -163,8 +163,7 @@ impl Task {
             }
         }
         self.mailbox.note_peers(self.peers.len());
-        let together = if self.cautious { 1 } else { events.len().max(1) };
-        for events in events.chunks(together) {
+        for events in portions(&events, self.cautious) {
             let effects = replica.handle(events, Instant::now());
             if let Some(broken) = effects.broken {
                 return Err(broken);
@@ -351,6 +350,22 @@ impl Task {
     }
 }
 
+/// What is handled together: as a rule all of it; at most [`TURN_BYTES_MAX`] where there is more than one message, since
+/// all edits of a turn become one record; one event at a time when `cautious`.
+fn portions<'a, 'e>(mut events: &'a [Event<'e>], cautious: bool) -> impl Iterator<Item = &'a [Event<'e>]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |event: &&Event<'_>| {
+            bytes += event.bytes();
+            bytes <= TURN_BYTES_MAX && !cautious
+        };
+        let together = events.iter().take_while(fits).count().max(1).min(events.len());
+        let (portion, rest) = events.split_at(together);
+        events = rest;
+        (!portion.is_empty()).then_some(portion)
+    })
+}
+
 fn deliver(
     id: PeerId,
     peer: &mut Connection,
@@ -406,4 +421,22 @@ async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Replica, HubEr
         Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(&doc, &e))
     });
     loaded.await.unwrap_or_else(|panic| Err(HubError::cannot_open(&mailbox.doc, &panic)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::message::ClientMessage;
+
+    #[test]
+    fn a_turn_is_bounded_in_bytes_and_nothing_is_left_out() {
+        let (small, large) = (vec![0; 10], vec![0; TURN_BYTES_MAX]);
+        let message = |bytes| Event::Message(PeerId(1), ClientMessage::Update(bytes));
+        let lens = |events: &[Event<'_>], cautious| portions(events, cautious).map(<[_]>::len).collect::<Vec<_>>();
+        assert!(lens(&[], false).is_empty());
+        assert_eq!(lens(&[Event::Timer, message(&small), message(&small)], false), [3]);
+        assert_eq!(lens(&[Event::Timer, message(&small), message(&small)], true), [1, 1, 1]);
+        let flood = [message(&large), message(&large), Event::Timer, message(&small), Event::Offered(0, &large)];
+        assert_eq!(lens(&flood, false), [1, 2, 1, 1]);
+    }
 }

@@ -27,3 +27,21 @@ pub enum Event<'a> {
     /// The time asked for by [`super::Effects::wake_at`] has come.
     Timer,
 }
+
+impl Event<'_> {
+    /// Bytes that came with it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Event::Message(_, message) => message.payload().len(),
+            Event::Offered(_, update) => update.len(),
+            Event::Joined(..)
+            | Event::Left(_)
+            | Event::FellBehind(_)
+            | Event::CaughtUp(_)
+            | Event::Flushed(_)
+            | Event::Durable(_)
+            | Event::StorageFailed
+            | Event::Timer => 0,
+        }
+    }
+}

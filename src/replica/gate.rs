@@ -12,7 +12,7 @@ use super::delete_set::DeleteSet;
 use crate::ids::{ClientId, Clock};
 use crate::wire::WireError;
 use crate::wire::state_vector::StateVector;
-use crate::wire::update::{Builder, Id, Kind, Parent, Struct, Walker, write_sliced};
+use crate::wire::update::{Builder, Id, Kind, Parent, Struct, Walker, write_part};
 
 /// What the gate made of one update.
 #[derive(Debug, Default)]
@@ -296,7 +296,7 @@ fn accept<'a>(update: &'a [u8], cursor: &mut Cursor<'a>, item: &Struct<'a>) -> T
     let skip = cursor.ready - item.clock;
     if skip > 0 {
         let mut head = Vec::new();
-        write_sliced(&mut head, update, cursor.client, item, skip);
+        write_part(&mut head, update, cursor.client, item, skip, item.len);
         cursor.head = Cow::Owned(head);
     }
     cursor.run_from_offset.get_or_insert(if skip > 0 { item.to } else { item.from });

@@ -17,6 +17,7 @@ pub mod live;
 pub mod nesting;
 pub mod parked;
 pub mod peers;
+pub mod pieces;
 pub mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};

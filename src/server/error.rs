@@ -1,5 +1,7 @@
 //! The one map outwards: what went wrong inside, as close codes for WebSocket clients and as statuses for HTTP clients.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 use warp::http::{Response, StatusCode, header};
@@ -80,6 +82,12 @@ impl Problem {
             Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed here", detail);
         problem.allow = Some(allow);
         problem
+    }
+
+    /// 408: a body that does not go on.
+    pub(super) fn request_timeout(waited: Duration) -> Self {
+        let detail = format!("nothing more of the body came for {} s", waited.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request does not go on", detail)
     }
 
     /// 413: a body over the limit.

@@ -274,7 +274,7 @@ impl AdminServer {
         let listener = address.listen()?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let filter = admin::filter(Api { hub, draining, credential: options.credential.clone() });
+        let filter = admin::filter(Api::new(hub, draining, options.credential.clone()));
         let slots = Slots::new(ADMIN_CONNECTIONS_MAX);
         let accepting = tokio::spawn(accept::run(listener, slots, ADMIN_BODY_BYTES_MAX, filter, stopped));
         Ok(Self { addr, stop, accepting })

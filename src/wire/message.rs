@@ -19,6 +19,20 @@ pub enum ClientMessage<'a> {
     AckRequest(&'a [u8]),
 }
 
+impl<'a> ClientMessage<'a> {
+    /// What it carries.
+    pub fn payload(&self) -> &'a [u8] {
+        match self {
+            ClientMessage::SyncStep1(payload)
+            | ClientMessage::SyncStep2(payload)
+            | ClientMessage::Update(payload)
+            | ClientMessage::Awareness(payload)
+            | ClientMessage::AckRequest(payload) => payload,
+            ClientMessage::QueryAwareness => &[],
+        }
+    }
+}
+
 /// What the server tells a peer. Payloads are shared, never copied per peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerMessage {

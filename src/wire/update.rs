@@ -1,7 +1,7 @@
 //! Updates in Yjs's v1 encoding, read as they lie in memory.
 //!
 //! [`validate`] is the door: one pass, no recursion, nothing allocated by a claim (HARDENING §2). What has passed it can
-//! be walked with [`Walker`], sliced by clock with [`write_sliced`], and put together again with [`Builder`]. yrs sees
+//! be walked with [`Walker`], sliced by clock with [`write_part`], and put together again with [`Builder`]. yrs sees
 //! nothing that has not passed (DEPENDENCIES, safe use 1).
 //!
 //! Layout: `varUint sections · sections × (varUint structs · varUint client · varUint clock · structs) · delete set`,
@@ -100,6 +100,52 @@ impl Struct<'_> {
     /// First clock tick after it.
     pub fn end(&self) -> Clock {
         self.clock + self.len
+    }
+
+    /// Behind the last tick after `from` so that text or plain values of at most `bytes` lie between; at least one tick.
+    /// Never in the middle of a character.
+    pub fn end_within(&self, update: &[u8], from: Clock, bytes: usize) -> Clock {
+        match self.kind {
+            Kind::String(text) => {
+                let (start, _) = utf16_offset(text, from);
+                let rest = text.get(start..).unwrap_or_default();
+                let first = rest.chars().next().map_or(0, char::len_utf8);
+                let mut end = bytes.min(rest.len());
+                while !rest.is_char_boundary(end) {
+                    end -= 1;
+                }
+                let end = end.max(first);
+                from + utf16_len(rest.get(..end).unwrap_or_default())
+            }
+            Kind::Any => {
+                let start = self.value_offset(update, from);
+                let mut reader = Reader::new(update.get(start..self.to).unwrap_or_default());
+                let mut end = from;
+                while end < self.len && reader.skip_any().is_ok() && (reader.position() <= bytes || end == from) {
+                    end += 1;
+                }
+                end
+            }
+            Kind::Gc
+            | Kind::Skip
+            | Kind::Deleted
+            | Kind::Binary
+            | Kind::Embed
+            | Kind::Format
+            | Kind::Type(_)
+            | Kind::Doc => self.len,
+        }
+    }
+
+    /// Offset of the plain value that is tick `tick` of these.
+    fn value_offset(&self, update: &[u8], tick: Clock) -> usize {
+        let mut reader = Reader::new(update.get(self.content..self.to).unwrap_or_default());
+        // These reads succeeded when the struct was walked.
+        let _ = reader.var_uint();
+        for _ in 0..tick {
+            let _ = reader.skip_any();
+        }
+        self.content + reader.position()
     }
 
     /// What must be there before this struct can be integrated: neighbours and parent.
@@ -387,59 +433,70 @@ pub fn utf16_len(text: &str) -> Clock {
     if text.is_ascii() { text.len() as Clock } else { text.chars().map(|c| c.len_utf16() as Clock).sum() }
 }
 
-/// Writes the part of `item` (of `client`, lying in `update`) that begins `skip` ticks after its start, 0 < skip < len.
+/// Writes the ticks `from..to` of `item` (of `client`, lying in `update`) as a struct of their own, from < to ≤ len.
 ///
-/// As Yjs does it (`Item.write` with an offset): the tick before becomes the origin, so the parent is implied. A cut
-/// through a surrogate pair leaves U+FFFD, as there.
-pub fn write_sliced(out: &mut Vec<u8>, update: &[u8], client: ClientId, item: &Struct<'_>, skip: Clock) {
-    debug_assert!(0 < skip && skip < item.len);
-    let info = update.get(item.from).copied().unwrap_or_default();
-    let rest = item.len - skip;
-    if let Kind::Gc | Kind::Skip = item.kind {
-        out.push(info);
-        write_var_uint(out, u64::from(rest));
+/// As Yjs splits an item: the tick before becomes the origin, so the parent is implied. A cut through a surrogate pair
+/// leaves U+FFFD on either side, as there. What is one value cannot be cut; all of it is written then.
+pub fn write_part(out: &mut Vec<u8>, update: &[u8], client: ClientId, item: &Struct<'_>, from: Clock, to: Clock) {
+    debug_assert!(from < to && to <= item.len);
+    let bytes = |from: usize, to: usize| update.get(from..to).unwrap_or_default();
+    if from == 0 && to == item.len {
+        out.extend_from_slice(bytes(item.from, item.to));
         return;
     }
-    out.push(info | HAS_ORIGIN);
-    write_id(out, Id { client, clock: item.clock + skip - 1 });
-    if let Some(right) = item.right_origin {
-        write_id(out, right);
+    let info = update.get(item.from).copied().unwrap_or_default();
+    if let Kind::Gc | Kind::Skip = item.kind {
+        out.push(info);
+        write_var_uint(out, u64::from(to - from));
+        return;
+    }
+    if from == 0 {
+        out.extend_from_slice(bytes(item.from, item.content));
+    } else {
+        out.push(info | HAS_ORIGIN);
+        write_id(out, Id { client, clock: item.clock + from - 1 });
+        if let Some(right) = item.right_origin {
+            write_id(out, right);
+        }
     }
     match item.kind {
-        Kind::Deleted => write_var_uint(out, u64::from(rest)),
+        Kind::Deleted => write_var_uint(out, u64::from(to - from)),
         Kind::String(text) => {
-            let (tail, cut) = utf16_tail(text, skip);
-            let replacement = if cut { "\u{fffd}" } else { "" };
-            write_var_uint(out, (replacement.len() + tail.len()) as u64);
-            out.extend_from_slice(replacement.as_bytes());
-            out.extend_from_slice(tail.as_bytes());
+            let (start, cut_before) = utf16_offset(text, from);
+            let (end, cut_behind) = utf16_offset(text, to);
+            // The offset behind a pair that is cut; what is left of it stands before the end.
+            let end = if cut_behind { text[..end].char_indices().next_back().map_or(end, |(at, _)| at) } else { end };
+            let part = text.get(start..end).unwrap_or_default();
+            let replaced = |cut| if cut { "\u{fffd}" } else { "" };
+            let (before, behind) = (replaced(cut_before), replaced(cut_behind));
+            write_var_uint(out, (before.len() + part.len() + behind.len()) as u64);
+            for part in [before, part, behind] {
+                out.extend_from_slice(part.as_bytes());
+            }
         }
         Kind::Any => {
-            write_var_uint(out, u64::from(rest));
-            let mut reader = Reader::new(update.get(item.content..item.to).unwrap_or_default());
-            // These reads succeeded when the struct was walked.
-            let _ = reader.var_uint();
-            for _ in 0..skip {
-                let _ = reader.skip_any();
-            }
-            let at = item.content + reader.position();
-            out.extend_from_slice(update.get(at..item.to).unwrap_or_default());
+            write_var_uint(out, u64::from(to - from));
+            let start = item.value_offset(update, from);
+            out.extend_from_slice(bytes(start, item.value_offset(update, to)));
         }
         // All others are one tick long and cannot be cut.
         Kind::Gc | Kind::Skip | Kind::Binary | Kind::Embed | Kind::Format | Kind::Type(_) | Kind::Doc => {}
     }
 }
 
-/// `text` from the UTF-16 unit `skip` on, and whether that cuts a surrogate pair (whose second half is left out).
-fn utf16_tail(text: &str, skip: Clock) -> (&str, bool) {
+/// Offset of the UTF-16 unit `unit` in `text`, or behind the character whose surrogate pair it cuts, and whether it does.
+fn utf16_offset(text: &str, unit: Clock) -> (usize, bool) {
+    if text.is_ascii() {
+        return ((unit as usize).min(text.len()), false);
+    }
     let mut units = 0;
     for (at, c) in text.char_indices() {
-        if units >= skip {
-            return (&text[at..], units > skip);
+        if units >= unit {
+            return (at, units > unit);
         }
         units += c.len_utf16() as Clock;
     }
-    ("", units > skip)
+    (text.len(), units > unit)
 }
 
 fn write_id(out: &mut Vec<u8>, id: Id) {
@@ -593,9 +650,11 @@ mod tests {
     #[test]
     fn surrogates_are_counted_and_cut_as_javascript_does() {
         assert_eq!(utf16_len("a😀b"), 4);
-        assert_eq!(utf16_tail("a😀b", 1), ("😀b", false));
-        assert_eq!(utf16_tail("a😀b", 2), ("b", true));
-        assert_eq!(utf16_tail("a😀b", 3), ("b", false));
+        assert_eq!(utf16_offset("a😀b", 1), (1, false));
+        assert_eq!(utf16_offset("a😀b", 2), (5, true));
+        assert_eq!(utf16_offset("a😀b", 3), (5, false));
+        assert_eq!(utf16_offset("a😀b", 4), (6, false));
+        assert_eq!(utf16_offset("ab", 1), (1, false));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The real binary with real clients. One test program, so that tests that must wait overlap with tests that need not.
 
+mod admin;
 mod cli;
 mod connections;
 mod converge;

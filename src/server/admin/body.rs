@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use warp::Reply;
 use warp::http::Response;
 
-use crate::limits::ADMIN_STREAM_PIECES_MAX;
+use crate::limits::{ADMIN_BODY_STALL_TIMEOUT, ADMIN_STREAM_PIECES_MAX};
 use crate::server::error::Problem;
 use crate::server::routes;
 
@@ -36,9 +36,12 @@ impl RequestBody {
     /// The next piece; `None` at the end.
     ///
     /// # Errors
-    /// 413 beyond the bound of the route; 400 when the caller has left in the middle, who will hardly hear it.
+    /// 413 beyond the bound of the route; 408 when nothing more comes; 400 when the caller has left in the middle, who
+    /// will hardly hear it.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let piece = match std::future::poll_fn(|cx| self.pieces.as_mut().poll_next(cx)).await {
+        let next = std::future::poll_fn(|cx| self.pieces.as_mut().poll_next(cx));
+        let next = tokio::time::timeout(ADMIN_BODY_STALL_TIMEOUT, next).await;
+        let piece = match next.map_err(|_| Problem::request_timeout(ADMIN_BODY_STALL_TIMEOUT))? {
             None => return Ok(None),
             Some(Ok(piece)) => piece,
             Some(Err(error)) if is_over_the_limit(&error) => return Err(Problem::too_large(self.bytes_max)),

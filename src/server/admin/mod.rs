@@ -25,6 +25,7 @@ mod query;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use warp::http::{HeaderMap, Method, header};
 use warp::path::FullPath;
 use warp::{Filter, Reply};
@@ -34,6 +35,7 @@ use self::call::Call;
 use super::DrainFlag;
 use super::error::Problem;
 use crate::hub::Hub;
+use crate::limits::{ADMIN_BODIES_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
 
 /// What the routes work with.
 pub(super) struct Api {
@@ -41,6 +43,25 @@ pub(super) struct Api {
     pub(super) draining: DrainFlag,
     /// What callers must send as bearer token.
     pub(super) credential: String,
+    /// Room for large bodies, KiB.
+    bodies: Semaphore,
+}
+
+impl Api {
+    pub(super) fn new(hub: Hub, draining: DrainFlag, credential: String) -> Self {
+        Self { hub, draining, credential, bodies: Semaphore::new(ADMIN_BODIES_BYTES_MAX >> 10) }
+    }
+
+    /// Does what the call wants, once there is room for a body of `body_bytes`, which may be the most it can have.
+    async fn answer(&self, call: Call, body_bytes: usize, body: RequestBody) -> Result<Answer, Problem> {
+        let _room = if body_bytes > ADMIN_SMALL_BODY_BYTES_MAX {
+            let kib = u32::try_from(body_bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+            Some(self.bodies.acquire_many(kib).await.map_err(|_| Problem::unavailable("the server is ending"))?)
+        } else {
+            None
+        };
+        self.execute(call, body).await
+    }
 }
 
 /// Every route of the admin listener.
@@ -56,7 +77,7 @@ pub(super) fn filter(api: Api) -> impl Filter<Extract = (impl Reply + use<>,), E
             let api = api.clone();
             async move {
                 let answer = match admit(&api.credential, &method, path.as_str(), &query, &headers) {
-                    Ok((call, body_bytes_max)) => api.execute(call, RequestBody::new(body, body_bytes_max)).await,
+                    Ok((call, body_bytes)) => api.answer(call, body_bytes, RequestBody::new(body, body_bytes)).await,
                     Err(problem) => Err(problem),
                 };
                 answer.unwrap_or_else(Answer::from)
@@ -66,8 +87,8 @@ pub(super) fn filter(api: Api) -> impl Filter<Extract = (impl Reply + use<>,), E
         .unify()
 }
 
-/// Everything that is decided before the hub is asked and a body is read: what is wanted, and how large a body may come
-/// with it.
+/// Everything that is decided before the hub is asked and a body is read: what is wanted, and how many bytes of body can
+/// come with it.
 fn admit(
     credential: &str,
     method: &Method,
@@ -82,10 +103,12 @@ fn admit(
     }
     let (route, captured) = call::find(method, path)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > route.body_bytes_max as u64) {
-        return Err(Problem::too_large(route.body_bytes_max));
-    }
-    Ok((route.call(&captured, query)?, route.body_bytes_max))
+    let body_bytes = match announced.map(usize::try_from) {
+        None => route.body_bytes_max,
+        Some(Ok(bytes)) if bytes <= route.body_bytes_max => bytes,
+        Some(_) => return Err(Problem::too_large(route.body_bytes_max)),
+    };
+    Ok((route.call(&captured, query)?, body_bytes))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -102,7 +125,7 @@ fn same(given: &[u8], expected: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
+    use crate::limits::ADMIN_BODY_BYTES_MAX;
     use warp::http::HeaderValue;
 
     const SECRET: &str = "s3cret-credential";
