@@ -159,6 +159,8 @@ pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 << 20;
 pub const JOURNAL_ENTRY_COST: usize = 128;
 /// Most bytes in one write of the journal, unless a single record is larger; bounds its buffer.
 pub const JOURNAL_GROUP_BYTES_MAX: usize = 4 << 20;
+/// Places without a readable record that are reported of one damaged journal segment; the bytes are counted for all.
+pub const JOURNAL_UNREADABLE_REPORTED_MAX: usize = 100;
 /// Journal bytes after which a checkpoint carries them into the store.
 pub const CHECKPOINT_BYTES: u64 = 32 << 20;
 /// Longest time a journal record waits for a checkpoint.
@@ -169,8 +171,12 @@ pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 pub const CHECKPOINT_BATCH_BYTES: usize = 8 << 20;
 /// Documents that may wait for compaction; those that don't fit come again with a later checkpoint.
 pub const COMPACT_QUEUE_MAX: usize = 100_000;
-/// Updates kept in quarantine.
-pub const QUARANTINE_FILES_MAX: usize = 100;
+/// Updates that broke a document kept in quarantine; whoever sends them could send more.
+pub const QUARANTINE_UPDATES_MAX: usize = 100;
+/// Files kept in quarantine altogether. Beyond it a repair stops, and a checkpoint fails, rather than drop bytes.
+pub const QUARANTINE_FILES_MAX: usize = 10_000;
+/// Bytes kept in quarantine, for the same reason.
+pub const QUARANTINE_BYTES_MAX: u64 = 4 << 30;
 
 // ---- store --------------------------------------------------------------------------------------------------------
 

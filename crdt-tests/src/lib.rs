@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod author;
 pub mod cli;
+pub mod flips;
 pub mod golden;
 pub mod history;
 pub mod hostile;

@@ -30,7 +30,8 @@ use self::import::ImportArgs;
 use self::ls::LsArgs;
 use self::output::Output;
 use self::show::ShowArgs;
-use crate::config::ServeArgs;
+use crate::config::{LogFormat, ServeArgs};
+use crate::telemetry;
 
 /// A collaboration server for Yjs editors.
 #[derive(Debug, Parser)]
@@ -93,6 +94,10 @@ enum Outcome {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
+    if !matches!(command, Command::Serve(_)) {
+        // What a command finds wrong on the way must be seen, whatever it was asked. The level is a filter for sure.
+        let _ = telemetry::init(LogFormat::Human, "warn");
+    }
     let (name, result) = match command {
         Command::Serve(args) => return serve::run(*args),
         Command::Ls(args) => {

@@ -142,7 +142,9 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
 
 /// Opens what is on disk, replays the journal into the store, and starts the hub on both.
 pub(super) async fn open_hub(dir: &DataDir, options: HubOptions) -> Result<Hub, Box<dyn std::error::Error>> {
-    let (journal, recovery) = Journal::open(&dir.journal(), JournalOptions::default())?;
+    // A damaged segment's bytes are kept, and what can be read of it goes on.
+    let journal_options = JournalOptions { quarantine: Some(dir.quarantine()), ..JournalOptions::default() };
+    let (journal, recovery) = Journal::open(&dir.journal(), journal_options)?;
     tracing::debug!(?recovery, "journal opened");
     let store = SledStore::open(dir.store())?;
     Ok(Hub::start(journal, Arc::new(store), options).await?)

@@ -12,12 +12,12 @@ use tracing::{debug, error, info, warn};
 
 use super::admin::CompactReport;
 use super::cut::{Cut, CutGuard};
-use super::{HubError, Inner};
+use super::{HubError, Inner, quarantine};
 use crate::ids::{DocName, Seq};
-use crate::journal::Journal;
+use crate::journal::DurableSink;
 use crate::limits::{CHECKPOINT_BATCH_BYTES, COMPACT_LOG_BYTES, COMPACT_LOG_RECORDS, COMPACT_QUEUE_MAX};
 use crate::replica::compaction;
-use crate::store::{DocHead, LogAppend, Snapshot, Store};
+use crate::store::{DocHead, LogAppend, Snapshot, StoreError};
 
 /// How many checkpoints have begun and ended; a document may sleep once one that began after its last record has ended.
 pub(super) struct Checkpoints {
@@ -89,9 +89,7 @@ impl Inner {
         if !self.journal.sealed().is_empty() {
             let hub = self.clone();
             let started = Instant::now();
-            let carried =
-                tokio::task::spawn_blocking(move || carry(&hub.journal, &*hub.store, hub.cuts.current().as_deref()))
-                    .await;
+            let carried = tokio::task::spawn_blocking(move || carry(&hub)).await;
             let touched = match carried {
                 Ok(Ok(touched)) => touched,
                 Ok(Err(error)) => return Err(self.fail(&error)),
@@ -184,11 +182,10 @@ fn is_worth_folding(head: &DocHead) -> bool {
 /// Reads the sealed segments and appends what they hold to the store, coalesced to one record per document; makes the
 /// store durable; only then removes the segments. Killed anywhere in between, it is done again: appends at or below a
 /// document's last position are passed over (ST2).
-fn carry(
-    journal: &Journal,
-    store: &dyn Store,
-    cut: Option<&Cut>,
-) -> Result<Vec<(DocName, DocHead)>, Box<dyn std::error::Error + Send + Sync>> {
+///
+/// A document that cannot be stored does not keep the others: see [`append_each`].
+fn carry(hub: &Inner) -> Result<Vec<(DocName, DocHead)>, Box<dyn std::error::Error + Send + Sync>> {
+    let (journal, store, cut) = (&hub.journal, &*hub.store, hub.cuts.current());
     let sealed = journal.sealed();
     let mut touched = BTreeSet::new();
     let mut gathered = BTreeMap::<DocName, Vec<(Seq, Bytes)>>::new();
@@ -199,36 +196,111 @@ fn carry(
             gathered_bytes += record.update.len();
             gathered.entry(record.doc).or_default().push((record.seq, record.update));
             if gathered_bytes >= CHECKPOINT_BATCH_BYTES {
-                append(store, cut, &mut gathered, &mut touched)?;
+                append(hub, cut.as_deref(), &mut gathered, &mut touched)?;
                 gathered_bytes = 0;
             }
         }
     }
-    append(store, cut, &mut gathered, &mut touched)?;
+    append(hub, cut.as_deref(), &mut gathered, &mut touched)?;
     store.make_durable()?;
     journal.remove(&sealed)?;
     let mut heads = Vec::with_capacity(touched.len());
     for doc in touched {
-        if let Some(head) = store.head(&doc)? {
-            heads.push((doc, head));
+        match store.head(&doc) {
+            Ok(Some(head)) => heads.push((doc, head)),
+            Ok(None) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(heads)
 }
 
 fn append(
-    store: &dyn Store,
+    hub: &Inner,
     cut: Option<&Cut>,
     gathered: &mut BTreeMap<DocName, Vec<(Seq, Bytes)>>,
     touched: &mut BTreeSet<DocName>,
-) -> Result<(), crate::store::StoreError> {
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let appends: Vec<_> =
         std::mem::take(gathered).into_iter().map(|(doc, updates)| LogAppend { doc, updates }).collect();
     touched.extend(appends.iter().map(|append| append.doc.clone()));
     if let Some(cut) = cut {
-        cut.note(store, appends.iter().map(|append| &append.doc))?;
+        cut.note(&*hub.store, appends.iter().map(|append| &append.doc))?;
     }
-    store.append(&appends, now_ms())
+    match hub.store.append(&appends, now_ms()) {
+        Ok(()) => Ok(()),
+        // Nothing was written. Some document is damaged, or misses updates that a damaged journal has lost.
+        Err(StoreError::Damaged { .. }) => append_each(hub, appends),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Appends document by document. One that misses updates goes on without them; the updates of one that cannot be stored
+/// at all are kept in quarantine, and it is refused until it is repaired.
+fn append_each(hub: &Inner, appends: Vec<LogAppend>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let store = &*hub.store;
+    for mut append in appends {
+        let why = match store.append(std::slice::from_ref(&append), now_ms()) {
+            Ok(()) => continue,
+            Err(error @ StoreError::Damaged { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let last = match store.head(&append.doc) {
+            Ok(head) => head.map_or(Seq::ZERO, |head| head.last_seq),
+            Err(StoreError::Damaged { .. }) => {
+                set_aside(hub, append, &why)?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some((after, missing)) = close_gaps(last, &mut append.updates) {
+            error!(
+                doc = ?append.doc, after = after.0, missing,
+                "updates of this document are missing in the journal; those after them are kept, and wait for them"
+            );
+        }
+        match store.append(std::slice::from_ref(&append), now_ms()) {
+            Ok(()) => {}
+            Err(error @ StoreError::Damaged { .. }) => set_aside(hub, append, &error)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Gives updates positions that follow on `last` without a gap; those the store has already are left out. Returns after
+/// which position the first gap was, and how many positions are missing altogether.
+///
+/// What a lost update held stays lost, but it must not hold up what came after it: updates are idempotent, and replicas
+/// park those that miss a predecessor. A position given here is never larger than the update's own. So, should a crash
+/// lead to the same being done again, no update is taken for stored that is not; at worst one is stored twice.
+fn close_gaps(last: Seq, updates: &mut Vec<(Seq, Bytes)>) -> Option<(Seq, u64)> {
+    updates.retain(|(seq, _)| *seq > last);
+    let (mut next, mut first_gap) = (last, None);
+    for (seq, _) in updates {
+        let before = next;
+        next = next.next();
+        if *seq != next {
+            first_gap = Some((first_gap.map_or(before, |(at, _)| at), seq.0.saturating_sub(next.0)));
+        }
+        *seq = next;
+    }
+    first_gap
+}
+
+/// Keeps the updates of a document that cannot be stored, and lets nobody add to it.
+fn set_aside(hub: &Inner, append: LogAppend, why: &StoreError) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let LogAppend { doc, updates } = append;
+    let Some(quarantine) = &hub.options.quarantine else { return Err(why.to_string().into()) };
+    let kept = quarantine::keep_journal(quarantine, &doc, &why.to_string(), &updates)?;
+    error!(
+        ?doc, %why, updates = updates.len(), kept_in = %kept.display(),
+        "acknowledged edits cannot be stored and are kept aside; `weft verify --repair` brings them back"
+    );
+    if let Some(mailbox) = hub.awake().get(&doc) {
+        mailbox.failed();
+    }
+    Ok(())
 }
 
 fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
@@ -271,5 +343,37 @@ pub(super) fn now_ms() -> u64 {
 pub(super) fn log_recovery(pending: u64, took: Duration) {
     if pending > 0 {
         info!(bytes = pending, took_ms = took.as_millis() as u64, "journal replayed into the store");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(seqs: &[u64]) -> Vec<(Seq, Bytes)> {
+        seqs.iter().map(|seq| (Seq(*seq), Bytes::from(seq.to_string()))).collect()
+    }
+
+    #[test]
+    fn gaps_are_closed_and_nothing_that_is_not_stored_is_passed_over() {
+        let mut updates = numbered(&[4, 5, 7, 8, 12]);
+        assert_eq!(close_gaps(Seq(4), &mut updates), Some((Seq(5), 4)));
+        let stored: Vec<(u64, &[u8])> = updates.iter().map(|(seq, update)| (seq.0, &update[..])).collect();
+        assert_eq!(stored, [(5, &b"5"[..]), (6, b"7"), (7, b"8"), (8, b"12")]);
+        assert_eq!(close_gaps(Seq(3), &mut numbered(&[4, 5])), None);
+        assert_eq!(close_gaps(Seq(9), &mut numbered(&[4, 5])), None);
+
+        // A crash after any number of these were stored: the same again leaves out none of the others.
+        let own = [6, 9, 10, 15];
+        for stored in 0..=own.len() {
+            let mut updates = numbered(&own);
+            close_gaps(Seq(5), &mut updates);
+            let last = updates.get(..stored).and_then(|stored| stored.last()).map_or(Seq(5), |(seq, _)| *seq);
+            let mut again = numbered(&own);
+            close_gaps(last, &mut again);
+            for missing in &updates[stored..] {
+                assert!(again.iter().any(|(_, update)| update == &missing.1), "{stored}: {missing:?}");
+            }
+        }
     }
 }

@@ -104,7 +104,12 @@ impl Cut {
                 continue;
             }
             // Nobody else appends, so what is read here without the lock is still true when it is entered.
-            let head = store.head(doc)?;
+            let head = match store.head(doc) {
+                Ok(head) => head,
+                // Whoever reads it finds the damage. Others must not wait for that.
+                Err(StoreError::Damaged { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             let mut state = self.state();
             if !state.wants_note(doc) {
                 continue;

@@ -1,25 +1,132 @@
-//! Keeps bytes that broke a document, for whoever has to find out why.
+//! Keeps bytes that broke a document, and records that could not be stored, for whoever has to find out why.
+//!
+//! A kept file is one line of JSON that says what it is ([`Label`]), then the bytes. Its name follows from its contents,
+//! so that keeping the same twice, after a crash or because a client sends it again, fills nothing.
 
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tracing::{error, warn};
 
-use crate::ids::DocName;
-use crate::limits::QUARANTINE_FILES_MAX;
+use crate::ids::{DocName, Seq};
+use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX, QUARANTINE_UPDATES_MAX};
+
+/// What a kept file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Label {
+    /// What the bytes are: `journal` updates that could not be stored, or a `record` of the store.
+    pub kind: Kind,
+    /// Whose they are.
+    pub document: DocName,
+    /// Of a record, its key in the database, as hexadecimal digits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// Why they are here.
+    pub why: String,
+    /// Of updates: the position and the length of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub updates: Vec<(Seq, u64)>,
+}
+
+/// The first word of a kept file's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Journal,
+    Record,
+}
 
 /// Writes `update` into `dir` unless that is full. Best effort: the document goes on either way.
-pub(super) fn keep(dir: Option<&Path>, doc: &DocName, update: &[u8]) {
+pub(super) fn keep_update(dir: Option<&Path>, doc: &DocName, update: &[u8]) {
     let Some(dir) = dir.filter(|_| !update.is_empty()) else { return };
-    // The name tells equal bytes apart from new ones, so that a client that sends them again fills nothing.
     let path = dir.join(format!("{:08x}-{}.update", crc32c::crc32c(update), update.len()));
-    let kept = std::fs::create_dir_all(dir).and_then(|()| {
-        if std::fs::read_dir(dir)?.count() >= QUARANTINE_FILES_MAX {
-            return Err(std::io::Error::other("the quarantine is full"));
+    let kept = fs::create_dir_all(dir).and_then(|()| {
+        let others = fs::read_dir(dir)?.flatten().filter(|file| file.path().extension().is_some_and(|e| e == "update"));
+        if others.count() >= QUARANTINE_UPDATES_MAX {
+            return Err(io::Error::other("the quarantine is full"));
         }
-        std::fs::write(&path, update)
+        fs::write(&path, update)
     });
     match kept {
         Ok(()) => warn!(?doc, path = %path.display(), "quarantined the update that broke the document"),
         Err(error) => error!(?doc, %error, path = %path.display(), "could not quarantine an update"),
+    }
+}
+
+/// Keeps updates of the journal that cannot be stored, durably.
+///
+/// # Errors
+/// Of the file system, or that the quarantine is full; then nothing was kept and nothing may be removed elsewhere.
+pub(super) fn keep_journal(dir: &Path, doc: &DocName, why: &str, updates: &[(Seq, Bytes)]) -> io::Result<PathBuf> {
+    let label = Label {
+        kind: Kind::Journal,
+        document: doc.clone(),
+        key: String::new(),
+        why: why.to_owned(),
+        updates: updates.iter().map(|(seq, update)| (*seq, update.len() as u64)).collect(),
+    };
+    let parts: Vec<&[u8]> = updates.iter().map(|(_, update)| &update[..]).collect();
+    keep(dir, &label, &parts)
+}
+
+/// Keeps bytes under their label, durably.
+pub(super) fn keep(dir: &Path, label: &Label, parts: &[&[u8]]) -> io::Result<PathBuf> {
+    let mut head = serde_json::to_vec(label)?;
+    head.push(b'\n');
+    let crc = parts.iter().fold(crc32c::crc32c(&head), |crc, part| crc32c::crc32c_append(crc, part));
+    let bytes = head.len() as u64 + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+    let kind = match label.kind {
+        Kind::Journal => "journal",
+        Kind::Record => "record",
+    };
+    let path = dir.join(format!("{kind}-{crc:08x}-{bytes}.kept"));
+    if path.exists() {
+        return Ok(path);
+    }
+    fs::create_dir_all(dir)?;
+    let (mut files, mut total) = (0, bytes);
+    for file in fs::read_dir(dir)? {
+        files += 1;
+        total += file?.metadata()?.len();
+    }
+    if files >= QUARANTINE_FILES_MAX || total > QUARANTINE_BYTES_MAX {
+        return Err(io::Error::other(format!(
+            "the quarantine {} is full ({files} files, {total} bytes); move its files to another place, then try again",
+            dir.display()
+        )));
+    }
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(&head)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
+    file.sync_all()?;
+    fs::rename(&new, &path)?;
+    File::open(dir)?.sync_all()?;
+    // The quarantine itself may be new.
+    dir.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_twice_is_there_once_and_says_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("quarantine");
+        let doc = DocName::parse("notes/ä").unwrap();
+        let updates = [(Seq(3), Bytes::from_static(b"three")), (Seq(5), Bytes::from_static(b"five"))];
+        let path = keep_journal(&dir, &doc, "its entry is damaged", &updates).unwrap();
+        assert_eq!(keep_journal(&dir, &doc, "its entry is damaged", &updates).unwrap(), path);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        let bytes = fs::read(&path).unwrap();
+        let end = bytes.iter().position(|b| *b == b'\n').unwrap();
+        let label: Label = serde_json::from_slice(&bytes[..end]).unwrap();
+        assert_eq!((label.document, label.updates), (doc, vec![(Seq(3), 5), (Seq(5), 4)]));
+        assert_eq!(&bytes[end + 1..], b"threefive");
     }
 }

@@ -308,7 +308,7 @@ impl Task {
             _ => None,
         };
         error!(doc = ?self.mailbox.doc, error = %broken.error, bytes = broken.update.len(), ?culprit, "document broke");
-        quarantine::keep(self.hub.options.quarantine.as_deref(), &self.mailbox.doc, &broken.update);
+        quarantine::keep_update(self.hub.options.quarantine.as_deref(), &self.mailbox.doc, &broken.update);
         for (id, peer) in &self.peers {
             let reason = if culprit == Some(*id) { CloseReason::UpdateRefused } else { CloseReason::Reload };
             peer.sink.close(reason);

@@ -6,7 +6,7 @@
 //!
 //! Where to look: `record` one record as bytes; `segment` one file; `walk` reading it; `writer` group commit; `queue`
 //! what waits for it; `prepare` the next file, made ready ahead; `shelf` the files that are done; `recovery` what
-//! opening does; `files` the file system, replaceable in tests.
+//! opening does; `salvage` what it does about damage; `files` the file system, replaceable in tests.
 //!
 //! The life of a segment: prepared (header synced, named, directory synced) → active → sealed → removed by a checkpoint
 //! → spare → prepared again under a new number.
@@ -17,6 +17,7 @@ mod prepare;
 mod queue;
 mod record;
 mod recovery;
+mod salvage;
 mod segment;
 mod shelf;
 mod walk;
@@ -38,6 +39,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 pub use error::JournalError;
 pub use record::Record;
 pub use recovery::Recovery;
+pub use salvage::{DamagedSegment, Unreadable};
 pub use segment::SegmentId;
 pub use walk::SegmentReader;
 
@@ -70,6 +72,9 @@ pub struct JournalOptions {
     pub queue_bytes_max: usize,
     /// Files kept to be used again.
     pub spares_max: usize,
+    /// Where a damaged segment's bytes are kept, so that the readable records can go on without it. Without such a place
+    /// damage refuses the opening.
+    pub quarantine: Option<PathBuf>,
 }
 
 impl Default for JournalOptions {
@@ -78,6 +83,7 @@ impl Default for JournalOptions {
             segment_bytes: SEGMENT_BYTES,
             queue_bytes_max: JOURNAL_QUEUE_BYTES_MAX,
             spares_max: JOURNAL_SPARES_MAX,
+            quarantine: None,
         }
     }
 }
@@ -148,9 +154,20 @@ impl Journal {
     ///
     /// The caller makes sure that no other process has the directory open.
     ///
-    /// Errors: `Corrupt`, `NewerVersion`, or `Io`; the first two, and any failure to read, leave everything as it was.
+    /// A damaged segment is copied into [`JournalOptions::quarantine`], then replaced by one with its readable records; each
+    /// is logged as an error and listed in [`Recovery::damaged`].
+    ///
+    /// Errors: `Corrupt` (only without a quarantine), `NewerVersion`, or `Io`; the first two, and any failure to read,
+    /// leave everything as it was.
     pub fn open(dir: &Path, options: JournalOptions) -> Result<(Journal, Recovery), JournalError> {
         Journal::open_with(Arc::new(OsFiles), dir, options)
+    }
+
+    /// What is in `dir`, with every record read and verified, and nothing changed. Blocking. Damage is no error here.
+    ///
+    /// Errors: `NewerVersion`, `Io`.
+    pub fn survey(dir: &Path) -> Result<Recovery, JournalError> {
+        Ok(recovery::survey(&OsFiles, dir, true)?.1)
     }
 
     fn open_with(
@@ -163,9 +180,10 @@ impl Journal {
         options.queue_bytes_max = options.queue_bytes_max.clamp(JOURNAL_ENTRY_COST, u32::MAX as usize);
 
         create_dir(&*files, dir).map_err(JournalError::io("create", dir))?;
-        let (found, recovery) = recovery::survey(&*files, dir)?;
+        let (found, mut recovery) = recovery::survey(&*files, dir, options.quarantine.is_some())?;
         let next = found.next;
-        let shelf = recovery::settle(&*files, dir, found, options.segment_bytes, options.spares_max)?;
+        let shelf = recovery::settle(&*files, dir, found, &options, &mut recovery)?;
+        recovery.log();
 
         let shared = Arc::new(Shared {
             files,

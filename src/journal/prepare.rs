@@ -107,7 +107,8 @@ fn name_segment(
     let (files, dir) = (&*shared.files, &*shared.dir);
     let nonce = getrandom::u64().map_err(|e| JournalError::Failed(format!("no randomness for a new segment: {e}")))?;
     let path = id.path(dir);
-    file.write_at(&encode_header(id, nonce), 0).map_err(JournalError::io("write", blank))?;
+    file.write_at(&encode_header(id, nonce, shared.options.segment_bytes), 0)
+        .map_err(JournalError::io("write", blank))?;
     file.sync().map_err(JournalError::io("sync", blank))?;
     files.rename(blank, &path).map_err(JournalError::io("rename", blank))?;
     files.sync_dir(dir).map_err(JournalError::io("sync", dir))?;

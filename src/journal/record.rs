@@ -80,6 +80,13 @@ impl Salt {
     }
 }
 
+impl Salt {
+    /// From where the checksums of headers and of bodies start.
+    pub(super) fn of_parts(header: u32, body: u32) -> Salt {
+        Salt { header, body }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Update = 1,

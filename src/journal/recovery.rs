@@ -9,13 +9,16 @@
 //! - after it a segment made ready but never written, or whose only write tore: becomes a spare;
 //! - `.spare` files: kept as spares, up to their number; `.tmp` files: removed.
 //!
-//! Anything else is damage: an unsealed segment before others that hold records, or a readable record that was written
-//! after an unreadable one had been synced.
+//! Anything else is damage: an unsealed segment before others that hold records, a readable record that was written
+//! after an unreadable one had been synced, or a file that is shorter than it was made. Of a damaged segment every
+//! readable record is kept, and its bytes go into quarantine (`salvage`); without a quarantine it is an error.
 
 use std::path::Path;
 
+use super::JournalOptions;
 use super::error::JournalError;
 use super::files::Files;
+use super::salvage::{self, DamagedSegment, Salvage, Unreadable};
 use super::segment::{ActiveSegment, FileName, SealedSegment, SegmentId};
 use super::shelf::Shelf;
 use super::walk::{self, Contents, Ending};
@@ -33,13 +36,45 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Where the torn write began, if there was one.
     pub torn_at: Option<(SegmentId, u64)>,
+    /// Segments with damage, oldest first. What could be read of them is among the records counted above.
+    pub damaged: Vec<DamagedSegment>,
 }
 
-/// What is in the directory; all of it readable, or there would be an error instead.
+impl Recovery {
+    /// Says loudly what an operator must know.
+    pub(super) fn log(&self) {
+        for damage in &self.damaged {
+            let kept_in = damage.kept_in.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+            tracing::error!(
+                segment = damage.segment,
+                offset = damage.offset,
+                why = damage.why,
+                records_kept = damage.records_kept,
+                unreadable_bytes = damage.unreadable_bytes,
+                kept_in,
+                "journal segment is damaged: its readable records are kept, acknowledged edits may be lost; \
+                 check the disk, then see `weft verify`"
+            );
+            for Unreadable { offset, bytes, perhaps } in &damage.unreadable {
+                let whose = perhaps.as_ref().map(|(doc, seq)| format!("{doc:?} #{seq}")).unwrap_or_default();
+                tracing::error!(segment = damage.segment, offset, bytes, whose, "journal record is unreadable");
+            }
+        }
+        if let Some((segment, offset)) = self.torn_at {
+            tracing::warn!(
+                segment = %segment, offset, bytes = self.torn_bytes,
+                "the journal's last write is cut off, as a crash in the midst of it leaves it; it was not acknowledged"
+            );
+        }
+    }
+}
+
+/// What is in the directory.
 pub(super) struct Found {
     /// Segments with records, oldest first. Only the last may lack its seal.
     with_records: Vec<Contents>,
     empty: Vec<Contents>,
+    damaged: Vec<Salvage>,
     spares: Vec<SegmentId>,
     unfinished: Vec<SegmentId>,
     /// Larger than the number of any file.
@@ -54,11 +89,12 @@ impl Found {
     }
 }
 
-/// Reads and judges the whole directory. Changes nothing.
-pub(super) fn survey(files: &dyn Files, dir: &Path) -> Result<(Found, Recovery), JournalError> {
+/// Reads and judges the whole directory. Changes nothing. Damage is an error unless it is tolerated.
+pub(super) fn survey(files: &dyn Files, dir: &Path, tolerant: bool) -> Result<(Found, Recovery), JournalError> {
     let mut found = Found {
         with_records: Vec::new(),
         empty: Vec::new(),
+        damaged: Vec::new(),
         spares: Vec::new(),
         unfinished: Vec::new(),
         next: SegmentId(1),
@@ -90,30 +126,87 @@ pub(super) fn survey(files: &dyn Files, dir: &Path) -> Result<(Found, Recovery),
     found.spares.sort_unstable();
 
     let mut recovery = Recovery::default();
-    let mut unsealed: Option<(SegmentId, u64, &'static str)> = None;
+    let mut surveyed = Vec::with_capacity(segments.len());
     for id in segments {
-        let contents = walk::survey(files, dir, id)?;
-        let holds_records = contents.records > 0 || contents.ending == Ending::Sealed;
-        if let (true, Some((unsealed, offset, why))) = (holds_records, unsealed) {
-            return Err(JournalError::Corrupt { segment: unsealed.path(dir), offset, why });
-        }
-        if let Ending::Open { torn_bytes, why } = contents.ending {
-            unsealed = Some((id, contents.end, why));
-            if torn_bytes > 0 {
-                recovery.torn_bytes += torn_bytes;
-                recovery.torn_at = Some((id, contents.end));
+        surveyed.push(match walk::survey(files, dir, id) {
+            Ok(contents) => Surveyed::Whole(contents),
+            Err(JournalError::Corrupt { offset, why, .. }) if tolerant => {
+                Surveyed::Damaged(Box::new(salvage::scan(files, dir, id, offset, why)?))
             }
+            Err(error) => return Err(error),
+        });
+    }
+    let last = surveyed.iter().rposition(Surveyed::holds_records).unwrap_or(0);
+    for (at, segment) in surveyed.into_iter().enumerate() {
+        let salvage = match segment {
+            Surveyed::Damaged(salvage) => *salvage,
+            Surveyed::Whole(contents) => match contents.unfinished(at < last) {
+                Some(why) if tolerant => salvage::scan(files, dir, contents.id, contents.end, why)?,
+                Some(why) if at < last => {
+                    let segment = contents.id.path(dir);
+                    return Err(JournalError::Corrupt { segment, offset: contents.end, why });
+                }
+                // A file that was cut short looks like a torn write, and without a quarantine is taken for one.
+                Some(_) | None => {
+                    found.add(contents, &mut recovery);
+                    continue;
+                }
+            },
+        };
+        recovery.segments += usize::from(salvage.report.records_kept > 0);
+        recovery.records += salvage.report.records_kept;
+        recovery.record_bytes += salvage.record_bytes;
+        recovery.damaged.push(salvage.report.clone());
+        found.damaged.push(salvage);
+    }
+    Ok((found, recovery))
+}
+
+/// What reading one segment came to.
+enum Surveyed {
+    Whole(Contents),
+    Damaged(Box<Salvage>),
+}
+
+impl Surveyed {
+    /// Whether a segment before it must have its seal.
+    fn holds_records(&self) -> bool {
+        match self {
+            Surveyed::Whole(contents) => contents.holds_records(),
+            Surveyed::Damaged(_) => true,
         }
-        if holds_records {
+    }
+}
+
+impl Contents {
+    fn holds_records(&self) -> bool {
+        self.records > 0 || self.ending == Ending::Sealed
+    }
+
+    /// Why its end is not as a crash leaves it. Only the last segment may lack its seal.
+    fn unfinished(&self, is_before_others: bool) -> Option<&'static str> {
+        match self.ending {
+            Ending::Sealed => None,
+            Ending::Open { why, .. } => is_before_others.then_some(why).or(self.cut_short),
+        }
+    }
+}
+
+impl Found {
+    fn add(&mut self, contents: Contents, recovery: &mut Recovery) {
+        if let Ending::Open { torn_bytes: bytes @ 1.., .. } = contents.ending {
+            recovery.torn_bytes += bytes;
+            recovery.torn_at = Some((contents.id, contents.end));
+        }
+        if contents.holds_records() {
             recovery.segments += 1;
             recovery.records += contents.records;
             recovery.record_bytes += contents.record_bytes;
-            found.with_records.push(contents);
+            self.with_records.push(contents);
         } else {
-            found.empty.push(contents);
+            self.empty.push(contents);
         }
     }
-    Ok((found, recovery))
 }
 
 /// Puts in order what [`survey`] found: afterwards every segment is sealed.
@@ -123,10 +216,19 @@ pub(super) fn settle(
     files: &dyn Files,
     dir: &Path,
     found: Found,
-    spare_len: u64,
-    spares_max: usize,
+    options: &JournalOptions,
+    recovery: &mut Recovery,
 ) -> Result<Shelf, JournalError> {
+    let JournalOptions { segment_bytes: spare_len, spares_max, .. } = *options;
     let shelf = Shelf::default();
+    for (mut salvage, report) in found.damaged.into_iter().zip(&mut recovery.damaged) {
+        // The survey tolerates damage only when there is a quarantine.
+        let Some(quarantine) = &options.quarantine else { continue };
+        if let Some(sealed) = salvage.rewrite(files, dir, quarantine)? {
+            shelf.put_sealed(salvage.id, sealed);
+        }
+        report.clone_from(&salvage.report);
+    }
     for contents in &found.with_records {
         let sealed = match contents.ending {
             Ending::Sealed => SealedSegment { end: contents.end, file_len: contents.file_len },

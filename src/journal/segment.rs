@@ -12,8 +12,11 @@
 //! | 16..24 | number |
 //! | 24..32 | nonce, random |
 //! | 32..36 | crc32c of bytes 0..32 |
+//! | 40..48 | length of the file when it got its name; it never shrinks. Zero in files of older versions |
+//! | 48..52 | crc32c of bytes 0..48; zero in files of older versions |
 //!
-//! Bytes 0..36 keep their places in every later version, so that an older weft can tell "newer" from "damaged".
+//! Bytes 0..36 keep their places in every later version, so that an older weft can tell "newer" from "damaged". The
+//! length tells a file that was cut short at a record's end from one that a crash left there.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -91,8 +94,8 @@ impl FileName {
     }
 }
 
-/// The header page of a segment.
-pub(super) fn encode_header(id: SegmentId, nonce: u64) -> Vec<u8> {
+/// The header page of a segment whose file is `file_len` long.
+pub(super) fn encode_header(id: SegmentId, nonce: u64, file_len: u64) -> Vec<u8> {
     let mut page = vec![0u8; SEGMENT_HEADER_BYTES as usize];
     page[0..8].copy_from_slice(&SEGMENT_MAGIC);
     page[8] = SEGMENT_VERSION;
@@ -100,7 +103,26 @@ pub(super) fn encode_header(id: SegmentId, nonce: u64) -> Vec<u8> {
     page[24..32].copy_from_slice(&nonce.to_le_bytes());
     let crc = crc32c::crc32c(&page[..32]);
     page[32..36].copy_from_slice(&crc.to_le_bytes());
+    page[40..48].copy_from_slice(&file_len.to_le_bytes());
+    let crc = crc32c::crc32c(&page[..48]);
+    page[48..52].copy_from_slice(&crc.to_le_bytes());
     page
+}
+
+/// Why a file of `file_len` bytes that begins with this page, whose header is whole, is not as long as it was made. A
+/// record larger than a segment makes the file longer.
+pub(super) fn is_cut_short(page: &[u8], file_len: u64) -> Option<&'static str> {
+    if (page.len() as u64) < SEGMENT_HEADER_BYTES {
+        return Some("the file ends within its header");
+    }
+    let (covered, rest) = page.split_at_checked(48)?;
+    let (len, crc) = (covered.last_chunk::<8>()?, rest.first_chunk::<4>()?);
+    match (u64::from_le_bytes(*len), u32::from_le_bytes(*crc)) {
+        (0, 0) => None,
+        (_, crc) if crc != crc32c::crc32c(covered) => Some("the length in the segment's header has the wrong checksum"),
+        (len, _) if file_len < len => Some("the file is shorter than it was made"),
+        _ => None,
+    }
 }
 
 /// Checks a segment's header and returns the salt of its records.
@@ -229,7 +251,7 @@ mod tests {
 
     #[test]
     fn headers_tell_damage_from_a_newer_version() {
-        let page = encode_header(SegmentId(7), 0x1122_3344_5566_7788);
+        let page = encode_header(SegmentId(7), 0x1122_3344_5566_7788, 16_384);
         assert!(matches!(decode_header(&page, SegmentId(7)), Ok(salt) if salt == Salt::new(7, 0x1122_3344_5566_7788)));
         assert!(matches!(decode_header(&page, SegmentId(8)), Err(BadHeader::Damaged(_))));
         for at in 0..36 {

@@ -15,9 +15,9 @@ use super::segment::SEGMENT_HEADER_BYTES;
 use super::*;
 use crate::ids::{DocName, Seq};
 
-const DIR: &str = "/journal";
+pub(super) const DIR: &str = "/journal";
 
-fn options() -> JournalOptions {
+pub(super) fn options() -> JournalOptions {
     JournalOptions { segment_bytes: SEGMENT_BYTES_MIN, ..JournalOptions::default() }
 }
 
@@ -25,18 +25,18 @@ fn open(disk: &Disk) -> Result<(Journal, Recovery), JournalError> {
     Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options())
 }
 
-fn record(doc: &str, seq: u64, update: impl Into<Bytes>) -> Record {
+pub(super) fn record(doc: &str, seq: u64, update: impl Into<Bytes>) -> Record {
     Record { doc: DocName::parse(doc).unwrap(), seq: Seq(seq), update: update.into() }
 }
 
 /// The `n`th record of a doc: its bytes follow from its number, its length up to `len_max`.
-fn nth(doc: &str, n: u64, len_max: u64) -> Record {
+pub(super) fn nth(doc: &str, n: u64, len_max: u64) -> Record {
     let mut dice = Dice(n);
     let len = 1 + dice.roll(len_max);
     record(doc, n, (0..len).map(|_| dice.roll(256) as u8).collect::<Vec<_>>())
 }
 
-fn read_all(journal: &Journal) -> Result<Vec<Record>, JournalError> {
+pub(super) fn read_all(journal: &Journal) -> Result<Vec<Record>, JournalError> {
     let mut records = Vec::new();
     for id in journal.sealed() {
         for record in journal.read(id)? {
@@ -116,7 +116,7 @@ async fn until_syncing(disk: &Disk) {
 }
 
 /// Where the records of a segment are.
-fn layout(bytes: &[u8]) -> Vec<Range<usize>> {
+pub(super) fn layout(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut at = SEGMENT_HEADER_BYTES as usize;
     let mut found = Vec::new();
     while bytes.get(at..at + 4) == Some(&record::RECORD_MAGIC) && bytes[at + 5] == 1 {
@@ -133,7 +133,7 @@ fn segment_paths(disk: &Disk) -> Vec<PathBuf> {
 }
 
 /// The path of the newest segment that holds records.
-fn newest(disk: &Disk) -> PathBuf {
+pub(super) fn newest(disk: &Disk) -> PathBuf {
     let contents = disk.contents();
     segment_paths(disk).into_iter().rfind(|path| !layout(&contents[path]).is_empty()).unwrap()
 }
@@ -182,7 +182,7 @@ struct Suspicious {
 
 impl DurableSink for Suspicious {
     fn durable(&self, seq: Seq) {
-        let (found, _) = recovery::survey(&self.disk.synced(), Path::new(DIR)).unwrap();
+        let (found, _) = recovery::survey(&self.disk.synced(), Path::new(DIR), false).unwrap();
         if found.records() < seq.0 {
             self.was_lied_to.store(true, Ordering::Relaxed);
         }
@@ -233,7 +233,7 @@ async fn s1_what_waits_during_a_sync_is_one_group_in_order() {
 }
 
 /// Ten synced groups of one record, then one unsynced-looking group of four records of which the last crosses pages.
-async fn with_a_last_group() -> (Disk, Vec<Record>) {
+pub(super) async fn with_a_last_group() -> (Disk, Vec<Record>) {
     let disk = Disk::default();
     let (journal, _) = open(&disk).unwrap();
     let acks = Acks::new();

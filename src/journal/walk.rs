@@ -4,13 +4,12 @@ use std::io;
 use std::iter::FusedIterator;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-
 use super::error::JournalError;
 use super::files::{Files, SegmentFile};
 use super::record::{self, Decoded, Header, Kind, RECORD_HEADER_BYTES, RECORD_VERSION, Record, Salt};
-use super::segment::{BadHeader, PAGE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentId, decode_header};
-use crate::ids::{DocName, Seq};
+use super::segment::{
+    BadHeader, PAGE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_VERSION, SegmentId, decode_header, is_cut_short,
+};
 
 /// Read ahead, bytes: large enough that a system call is rare, small enough for several readers at once.
 const WINDOW_BYTES: u64 = 256 << 10;
@@ -45,7 +44,7 @@ impl Window {
 }
 
 /// What stands at one place of a segment.
-enum Step {
+pub(super) enum Step {
     Record(Header),
     Seal(Header),
     Newer(u8),
@@ -53,10 +52,10 @@ enum Step {
 }
 
 /// Walks over the records of one segment, checking each.
-struct Walk {
+pub(super) struct Walk {
     window: Window,
     path: PathBuf,
-    salt: Salt,
+    pub(super) salt: Salt,
     offset: u64,
 }
 
@@ -76,8 +75,21 @@ impl Walk {
         }
     }
 
+    /// Opens a segment whose header may be damaged; nothing is readable before its salt is set.
+    pub(super) fn open_unchecked(files: &dyn Files, dir: &Path, id: SegmentId) -> Result<Walk, JournalError> {
+        let path = id.path(dir);
+        let file = files.open(&path, false).map_err(JournalError::io("open", &path))?;
+        let window = Window::new(file).map_err(JournalError::io("read", &path))?;
+        Ok(Walk { window, path, salt: Salt::new(0, 0), offset: SEGMENT_HEADER_BYTES })
+    }
+
+    /// The `len` bytes at `offset`, or fewer where the file ends.
+    pub(super) fn bytes_at(&mut self, offset: u64, len: usize) -> Result<&[u8], JournalError> {
+        self.window.at(offset, len).map_err(JournalError::io("read", &self.path))
+    }
+
     /// What stands at `offset`, its body checked.
-    fn look(&mut self, offset: u64) -> Result<Step, JournalError> {
+    pub(super) fn look(&mut self, offset: u64) -> Result<Step, JournalError> {
         let io = JournalError::io("read", &self.path);
         let step = |window: &mut Window| -> io::Result<Step> {
             let header = match Header::decode(window.at(offset, RECORD_HEADER_BYTES)?, self.salt) {
@@ -100,11 +112,11 @@ impl Walk {
         step(&mut self.window).map_err(io)
     }
 
-    fn corrupt(&self, offset: u64, why: &'static str) -> JournalError {
+    pub(super) fn corrupt(&self, offset: u64, why: &'static str) -> JournalError {
         JournalError::Corrupt { segment: self.path.clone(), offset, why }
     }
 
-    fn newer(&self, version: u8) -> JournalError {
+    pub(super) fn newer(&self, version: u8) -> JournalError {
         JournalError::NewerVersion { segment: self.path.clone(), version, known: RECORD_VERSION }
     }
 }
@@ -121,6 +133,8 @@ pub(super) struct Contents {
     /// Where the records end: at the seal, or where one belongs.
     pub(super) end: u64,
     pub(super) ending: Ending,
+    /// Why the file is not as long as it was made; what is missing may have held records.
+    pub(super) cut_short: Option<&'static str>,
 }
 
 /// How the records of a segment end.
@@ -140,6 +154,8 @@ pub(super) enum Ending {
 /// synced (S2), `NewerVersion`, `Io`.
 pub(super) fn survey(files: &dyn Files, dir: &Path, id: SegmentId) -> Result<Contents, JournalError> {
     let mut walk = Walk::open(files, dir, id)?;
+    let file_len = walk.window.file_len;
+    let cut_short = is_cut_short(walk.bytes_at(0, SEGMENT_HEADER_BYTES as usize)?, file_len);
     let (mut records, mut end) = (0u64, walk.offset);
     let ending = loop {
         match walk.look(end)? {
@@ -154,7 +170,7 @@ pub(super) fn survey(files: &dyn Files, dir: &Path, id: SegmentId) -> Result<Con
         }
     };
     let record_bytes = end - SEGMENT_HEADER_BYTES;
-    Ok(Contents { id, salt: walk.salt, file_len: walk.window.file_len, records, record_bytes, end, ending })
+    Ok(Contents { id, salt: walk.salt, file_len, records, record_bytes, end, ending, cut_short })
 }
 
 /// Decides whether the unreadable bytes at `bad` are the torn end of the last write or damage, and returns how long the
@@ -192,7 +208,7 @@ fn judge_rest(walk: &mut Walk, bad: u64, why: &'static str) -> Result<u64, Journ
 }
 
 /// The next place at or after `from` where the magic of a record stands.
-fn find_magic(walk: &mut Walk, mut from: u64) -> Result<Option<u64>, JournalError> {
+pub(super) fn find_magic(walk: &mut Walk, mut from: u64) -> Result<Option<u64>, JournalError> {
     let magic = record::RECORD_MAGIC;
     loop {
         let read = JournalError::io("read", &walk.path);
@@ -237,14 +253,8 @@ impl SegmentReader {
             Step::Newer(version) => return Err(self.walk.newer(version)),
             Step::Bad(why) => return Err(self.walk.corrupt(at, why)),
         };
-        let body_at = at + RECORD_HEADER_BYTES as u64;
-        let read = JournalError::io("read", &self.walk.path);
-        let body = self.walk.window.at(body_at, header.body_len()).map_err(read)?;
-        let record = body.split_at_checked(header.name_len).and_then(|(name, update)| {
-            let doc = DocName::parse_bytes(name).ok()?;
-            Some(Record { doc, seq: Seq(header.seq), update: Bytes::copy_from_slice(update) })
-        });
-        self.walk.offset = body_at + header.body_len() as u64;
+        let record = self.walk.record_at(at, &header)?;
+        self.walk.offset = at + (RECORD_HEADER_BYTES + header.body_len()) as u64;
         record.ok_or_else(|| self.walk.corrupt(at, "a record's document name is not valid"))
     }
 }
