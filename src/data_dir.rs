@@ -1,5 +1,7 @@
 //! The data directory (contract 2.5): its lock, its format, and where a running server can be reached.
 
+mod unfinished;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -9,10 +11,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+pub use unfinished::Unfinished;
+
 /// Version of the layout that this program writes.
 pub const FORMAT: u32 = 1;
 
 const FORMAT_FILE: &str = "FORMAT";
+/// Stands where [`FORMAT_FILE`] will once a restored directory is whole.
+const RESTORING_FILE: &str = "RESTORING";
 const LOCK_FILE: &str = "LOCK";
 const ADMIN_FILE: &str = "admin.json";
 const JOURNAL_DIR: &str = "journal";
@@ -56,6 +62,12 @@ pub enum DataDirError {
     /// It is somebody else's.
     #[error("{0} is not empty and not a weft data directory; nothing was touched, choose another with --data")]
     Foreign(PathBuf),
+    /// It was not filled to its end.
+    #[error("{0} holds a restore that was cut short or is under way; run `weft restore` again to replace it")]
+    Unfinished(PathBuf),
+    /// It must be empty to be filled.
+    #[error("{0} is not empty; nothing was touched, move it away or choose another directory with --data")]
+    NotEmpty(PathBuf),
     /// A later version wrote it.
     #[error(
         "{path} was written by a newer weft (format {found}, this one knows {FORMAT}); nothing was touched, run that version"
@@ -127,6 +139,7 @@ impl DataDir {
                     return Err(DataDirError::Incomplete { path: path.to_owned(), part });
                 }
             }
+            None if unfinished::is_left_over(path) => return Err(DataDirError::Unfinished(path.to_owned())),
             None if !is_fresh(path)? => return Err(DataDirError::Foreign(path.to_owned())),
             None => {}
         }
@@ -195,6 +208,7 @@ fn is_fresh(path: &Path) -> Result<bool, DataDirError> {
         let ours = name == LOCK_FILE
             || name == "lost+found"
             || name.to_string_lossy().starts_with("FORMAT.")
+            || name.to_string_lossy().starts_with("RESTORING.")
             || PARTS.into_iter().any(empty_part);
         if !ours {
             return Ok(false);

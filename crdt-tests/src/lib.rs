@@ -9,6 +9,7 @@ pub mod author;
 pub mod cli;
 pub mod flips;
 pub mod golden;
+pub mod golden_backup;
 pub mod history;
 pub mod hostile;
 pub mod js;

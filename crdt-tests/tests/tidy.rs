@@ -23,7 +23,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["ids", "limits", "config"]),
     (
         "cli",
-        &["ids", "limits", "wire", "replica", "journal", "store", "hub", "server", "config", "data_dir", "telemetry"],
+        &[
+            "ids",
+            "limits",
+            "wire",
+            "replica",
+            "journal",
+            "store",
+            "backup",
+            "hub",
+            "server",
+            "config",
+            "data_dir",
+            "telemetry",
+        ],
     ),
 ];
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -28,6 +29,30 @@ pub(super) struct AdminClient {
     pid: u32,
     credential: String,
     sender: SendRequest<Full<Bytes>>,
+}
+
+/// An answer that comes piece by piece.
+pub(super) struct Streamed {
+    addr: SocketAddr,
+    pid: u32,
+    body: Incoming,
+}
+
+impl Streamed {
+    /// The next piece; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| {
+                let Self { addr, pid, .. } = self;
+                Failure::open(format!("the server on {addr} (pid {pid}) broke off its answer: {error}; see its log"))
+            })?;
+            // Trailers say nothing to us.
+            if let Ok(piece) = frame.into_data() {
+                return Ok(Some(piece));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// The answer of `GET docs`.
@@ -111,6 +136,19 @@ impl AdminClient {
         self.json(Method::POST, &doc_path(doc, &format!("/compact?dry_run={dry_run}"))).await
     }
 
+    /// Begins a backup of all documents; its bytes come as the server makes them.
+    pub(super) async fn backup(&mut self) -> Result<Streamed, Failure> {
+        let response = self.send(Method::POST, "/api/v1/backup", Bytes::new()).await;
+        let response = response.map_err(|e| unreachable(self.addr, self.pid, &e.to_string()))?;
+        let status = response.status();
+        let body = response.into_body();
+        if status.is_success() {
+            return Ok(Streamed { addr: self.addr, pid: self.pid, body });
+        }
+        let problem = body.collect().await.map_err(|e| unreachable(self.addr, self.pid, &e.to_string()))?;
+        self.accept(status, problem.to_bytes()).and(Err(Failure::open(format!("the server answers {status}"))))
+    }
+
     /// Why the server takes no edits now; `None` when it does.
     pub(super) async fn not_ready(&mut self) -> Result<Option<String>, Failure> {
         #[derive(Default, Deserialize)]
@@ -158,6 +196,12 @@ impl AdminClient {
     }
 
     async fn exchange(&mut self, method: Method, path: &str, body: Bytes) -> hyper::Result<(StatusCode, Bytes)> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> hyper::Result<Response<Incoming>> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -167,9 +211,7 @@ impl AdminClient {
             .body(Full::new(body))
             .expect("encoded paths and our own headers make a request");
         self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
-        let status = response.status();
-        Ok((status, response.into_body().collect().await?.to_bytes()))
+        self.sender.send_request(request).await
     }
 
     fn accept(&self, status: StatusCode, answer: Bytes) -> Result<Bytes, Failure> {
@@ -190,6 +232,7 @@ impl AdminClient {
                 Failure::found(format!("{what}; it must be one Yjs update in v1 encoding"))
             }
             (_, "document-damaged") => Failure::found(format!("{what}; other documents are not affected")),
+            (_, "backup-running") => Failure::open(format!("{what}; try again once it is done")),
             (StatusCode::PAYLOAD_TOO_LARGE, _) => Failure::found(what),
             (StatusCode::UNAUTHORIZED, _) => Failure::open(format!(
                 "the server on {} refuses the credential of admin.json: {what}; was the data directory copied from \
@@ -243,8 +286,6 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::{Arc, Mutex};
 
-    use hyper::Response;
-    use hyper::body::Incoming;
     use hyper::service::service_fn;
     use tokio::net::TcpListener;
 

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::admin_client::AdminClient;
+use super::admin_client::{AdminClient, Streamed};
 use super::failure::Failure;
 use super::serve;
 use crate::data_dir::{self, DataDir, DataDirError};
-use crate::hub::{CompactReport, DocReport, DocSummary, Hub, HubOptions, ImportReport, ListQuery};
+use crate::hub::{BackupPieces, CompactReport, DocReport, DocSummary, Hub, HubOptions, ImportReport, ListQuery};
 use crate::ids::DocName;
 
 /// How long a directory may be locked without a server that answers: one that is starting or stopping, or another
@@ -31,6 +31,24 @@ pub(super) struct Offline {
     hub: Hub,
     /// Keeps others out.
     dir: DataDir,
+}
+
+/// What comes piece by piece.
+pub(super) enum Pieces {
+    /// From a server.
+    Online(Streamed),
+    /// From this process.
+    Offline(BackupPieces),
+}
+
+impl Pieces {
+    /// The next piece; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        match self {
+            Self::Online(streamed) => streamed.next().await,
+            Self::Offline(pieces) => Ok(pieces.next().await),
+        }
+    }
 }
 
 /// Keeps the directory locked.
@@ -133,6 +151,14 @@ impl Backend {
         match self {
             Self::Online(client) => client.compact(doc, dry_run).await,
             Self::Offline(Offline { hub, .. }) => Ok(hub.compact(doc, dry_run).await?),
+        }
+    }
+
+    /// Begins a backup of all documents as they are at one instant.
+    pub(super) async fn backup(&mut self) -> Result<Pieces, Failure> {
+        match self {
+            Self::Online(client) => Ok(Pieces::Online(client.backup().await?)),
+            Self::Offline(Offline { hub, .. }) => Ok(Pieces::Offline(hub.backup().await?)),
         }
     }
 

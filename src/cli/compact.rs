@@ -1,15 +1,13 @@
 //! `weft compact`: folds update logs into snapshots, and says what that saved.
 
 use std::cmp::Reverse;
-use std::io::{self, IsTerminal};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::backend::Backend;
 use super::failure::Failure;
 use super::output::{self, Cell, Output, Table, printable};
-use super::{At, Outcome};
+use super::{At, Outcome, progress};
 use crate::hub::{CompactReport, DocSummary};
 use crate::ids::DocName;
 
@@ -66,7 +64,7 @@ struct Failed {
 
 pub(super) async fn run(args: &CompactArgs, backend: &mut Backend, out: &mut Output<'_>) -> Result<Outcome, Failure> {
     let docs = candidates(args, backend).await?;
-    let bar = progress_bar(docs.len(), out.is_json());
+    let bar = progress::documents(docs.len(), out.is_json());
     let mut report = Report { dry_run: args.dry_run, ..Report::default() };
     let mut stopped = None;
     for doc in docs {
@@ -117,15 +115,6 @@ async fn candidates(args: &CompactArgs, backend: &mut Backend) -> Result<Vec<Doc
 
 fn is_worth(doc: &DocSummary, least_log_bytes: u64) -> bool {
     doc.log_records > 0 && doc.log_bytes >= least_log_bytes
-}
-
-/// Drawn on stderr, and only for people; indicatif itself draws nothing when stderr is no terminal.
-fn progress_bar(documents: usize, json: bool) -> ProgressBar {
-    let hidden = json || documents < 2 || !io::stderr().is_terminal();
-    let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} documents, {eta} left  {wide_msg}");
-    ProgressBar::with_draw_target(Some(documents as u64), target)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 impl Report {

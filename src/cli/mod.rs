@@ -3,6 +3,7 @@
 
 mod admin_client;
 mod backend;
+mod backup;
 mod compact;
 mod export;
 mod failure;
@@ -10,6 +11,9 @@ mod health;
 mod import;
 mod ls;
 mod output;
+mod part;
+mod progress;
+mod restore;
 pub mod serve;
 mod show;
 
@@ -22,6 +26,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 
 use self::backend::{Backend, IfAbsent};
+use self::backup::BackupArgs;
 use self::compact::CompactArgs;
 use self::export::ExportArgs;
 use self::failure::Failure;
@@ -29,6 +34,7 @@ use self::health::HealthArgs;
 use self::import::ImportArgs;
 use self::ls::LsArgs;
 use self::output::Output;
+use self::restore::RestoreArgs;
 use self::show::ShowArgs;
 use crate::config::{LogFormat, ServeArgs};
 use crate::telemetry;
@@ -67,6 +73,10 @@ enum Command {
     Import(ImportArgs),
     /// Fold update logs into snapshots
     Compact(CompactArgs),
+    /// Save all documents, as they are at one instant, in one file; or check such a file
+    Backup(BackupArgs),
+    /// Make a data directory from a backup
+    Restore(RestoreArgs),
     /// Say whether a server runs on the directory and takes edits
     Health(HealthArgs),
 }
@@ -117,6 +127,13 @@ pub fn main() -> ExitCode {
             };
             ("import", args.read().and_then(run))
         }
+        Command::Backup(args) if args.check => ("backup", with_output(&args.at, |out| backup::check(&args, out))),
+        Command::Backup(args) => {
+            let admitted = args.admit(io::stdout().is_terminal());
+            let run = || with_backend(&args.at, IfAbsent::Fail, async |b, out| backup::run(&args, b, out).await);
+            ("backup", admitted.and_then(|()| run()))
+        }
+        Command::Restore(args) => ("restore", with_output(&args.at, |out| restore::run(&args, out))),
         Command::Health(args) => ("health", with_output(&args.at, |out| health::run(&args, out))),
         Command::Compact(args) => {
             ("compact", with_backend(&args.at, IfAbsent::Fail, async |b, out| compact::run(&args, b, out).await))
@@ -199,6 +216,11 @@ mod tests {
             "weft compact --min-log-bytes 5",
             "weft compact a --min-log-bytes 5 --dry-run",
             "weft compact --all --min-log-bytes 5",
+            "weft backup f",
+            "weft backup f --force --json --data /x",
+            "weft backup - --data /x",
+            "weft backup --check f",
+            "weft restore f --data /x --json",
             "weft serve --data /x",
         ] {
             assert!(parses(line), "{line}");
@@ -214,6 +236,9 @@ mod tests {
             "weft compact",
             "weft compact --dry-run",
             "weft compact a --all",
+            "weft backup",
+            "weft backup f --check --force",
+            "weft restore",
         ] {
             assert!(!parses(line), "{line}");
         }

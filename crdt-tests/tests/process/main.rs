@@ -1,6 +1,8 @@
 //! The real binary with real clients. One test program, so that tests that must wait overlap with tests that need not.
 
 mod admin;
+mod backup;
+mod backup_kills;
 mod cli;
 mod connections;
 mod converge;

@@ -23,6 +23,7 @@ pub(super) enum Call {
     Import(DocName),
     Compact { doc: DocName, dry_run: bool },
     CompactAll { min_log_bytes: u64, dry_run: bool },
+    Backup,
 }
 
 /// One method on one path.
@@ -112,6 +113,7 @@ pub(super) static ROUTES: &[Route] = &[
         let min_log_bytes = query.take_number("min_log_bytes")?.unwrap_or(0);
         Ok(Call::CompactAll { min_log_bytes, dry_run: query.take_flag("dry_run")? })
     }),
+    Route::post("/api/v1/backup", |_, _| Ok(Call::Backup)),
 ];
 
 /// The route that answers on `path` whoever asks, if there is one.
@@ -192,6 +194,7 @@ mod tests {
         let all = |min_log_bytes, dry_run| Ok(Call::CompactAll { min_log_bytes, dry_run });
         assert_eq!(call(Method::POST, "/api/v1/compact"), all(0, false));
         assert_eq!(call(Method::POST, "/api/v1/compact?min_log_bytes=7&dry_run"), all(7, true));
+        assert_eq!(call(Method::POST, "/api/v1/backup"), Ok(Call::Backup));
     }
 
     #[test]

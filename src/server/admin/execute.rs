@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Api;
-use super::body::{Answer, RequestBody, binary, json};
+use super::body::{Answer, RequestBody, binary, json, streamed};
 use super::call::Call;
 use super::compact;
 use crate::hub::{DocSummary, Hub, ListQuery, Readiness};
@@ -39,8 +39,21 @@ impl Api {
             Call::Import(doc) => json(&hub.import(&doc, body.whole().await?).await?),
             Call::Compact { doc, dry_run } => json(&hub.compact(&doc, dry_run).await?),
             Call::CompactAll { min_log_bytes, dry_run } => compact::all(hub.clone(), min_log_bytes, dry_run).await?,
+            Call::Backup => backup(hub).await?,
         })
     }
+}
+
+/// Should it be broken off, the backup itself says so or lacks its end.
+async fn backup(hub: &Hub) -> Result<Answer, Problem> {
+    let mut pieces = hub.backup().await?;
+    Ok(streamed("application/octet-stream", async move |pen| {
+        while let Some(piece) = pieces.next().await {
+            if pen.write(piece).await.is_err() {
+                return;
+            }
+        }
+    }))
 }
 
 /// One page; one more than it holds is asked for, to know whether another follows.
