@@ -14,7 +14,13 @@ use serde::{Deserialize, Serialize};
 pub use unfinished::Unfinished;
 
 /// Version of the layout that this program writes.
-pub const FORMAT: u32 = 1;
+///
+/// - 1: journal of updates, store of documents.
+/// - 2: deletions in the journal, tombstones in the store's catalogue (entries of schema 2).
+///
+/// A directory of an earlier version is upgraded as it is opened ([`upgrade`]); one of a later version is refused, so that
+/// nothing written there can be misread here.
+pub const FORMAT: u32 = 2;
 
 const FORMAT_FILE: &str = "FORMAT";
 /// Stands where [`FORMAT_FILE`] will once a restored directory is whole.
@@ -79,7 +85,7 @@ pub enum DataDirError {
         found: u32,
     },
     /// Its FORMAT file says nothing sensible.
-    #[error("{0}/FORMAT is damaged; nothing was touched, restore it from a backup (this version writes \"1\")")]
+    #[error("{0}/FORMAT is damaged; nothing was touched, restore it from a backup (this version writes \"{FORMAT}\")")]
     BadFormat(PathBuf),
     /// It was complete once. Starting on an empty part beside a whole one would look like every document were gone (S5).
     #[error(
@@ -127,7 +133,10 @@ impl DataDir {
         fs::create_dir_all(path).map_err(DataDirError::io("make", path))?;
         let format = path.join(FORMAT_FILE);
         let found = match read_small(&format) {
-            Ok(text) => Some(text.trim().parse::<u32>().map_err(|_| DataDirError::BadFormat(path.to_owned()))?),
+            Ok(text) => match text.trim().parse() {
+                Ok(0) | Err(_) => return Err(DataDirError::BadFormat(path.to_owned())),
+                Ok(found) => Some(found),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(DataDirError::io("read", &format)(error)),
         };
@@ -146,13 +155,9 @@ impl DataDir {
         let lock = lock(path)?;
         // Left by a server that was killed. Whoever listens on its port now must not be sent its credential.
         let _ = fs::remove_file(path.join(ADMIN_FILE));
-        if found.is_none() {
-            // FORMAT comes last, and its directory is synced with it: once it is there, so are the others.
-            for part in PARTS {
-                let part = path.join(part);
-                fs::create_dir_all(&part).map_err(DataDirError::io("make", &part))?;
-            }
-            write_whole(&format, format!("{FORMAT}\n").as_bytes(), 0o644)?;
+        match found {
+            Some(found) => upgrade(path, found)?,
+            None => make(path)?,
         }
         Ok(Self { path: path.to_owned(), _lock: lock, announced: false })
     }
@@ -188,6 +193,33 @@ impl Drop for DataDir {
             let _ = fs::remove_file(self.path.join(ADMIN_FILE));
         }
     }
+}
+
+/// Makes what belongs in a fresh directory. FORMAT comes last, and its directory is synced with it: once it is there, so
+/// are the others; cut short before, the directory still is fresh.
+fn make(path: &Path) -> Result<(), DataDirError> {
+    for part in PARTS {
+        let part = path.join(part);
+        fs::create_dir_all(&part).map_err(DataDirError::io("make", &part))?;
+    }
+    write_format(path, FORMAT)
+}
+
+/// Brings a directory of an earlier format up to this one, one version after the other. FORMAT is raised last in each
+/// step and before anything of the new version is written, so that whatever is cut short is done again by the next open,
+/// and an earlier weft never meets what it does not know.
+fn upgrade(path: &Path, found: u32) -> Result<(), DataDirError> {
+    for from in found..FORMAT {
+        // From 1 to 2 nothing is rewritten: records and entries of 1 are read for ever, and are replaced as documents
+        // change.
+        write_format(path, from + 1)?;
+        tracing::info!(path = %path.display(), from, to = from + 1, "upgraded the data directory's format");
+    }
+    Ok(())
+}
+
+fn write_format(path: &Path, format: u32) -> Result<(), DataDirError> {
+    write_whole(&path.join(FORMAT_FILE), format!("{format}\n").as_bytes(), 0o644)
 }
 
 /// Whether `path` is a data directory, of whatever format.
@@ -282,11 +314,41 @@ mod tests {
         fs::write(dir.path().join("letter.txt"), "dear").unwrap();
         assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::Foreign(_))));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        fs::write(dir.path().join(FORMAT_FILE), "2\n").unwrap();
-        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::Newer { found: 2, .. })));
+        fs::write(dir.path().join(FORMAT_FILE), format!("{}\n", FORMAT + 1)).unwrap();
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::Newer { found, .. }) if found == FORMAT + 1));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
-        fs::write(dir.path().join(FORMAT_FILE), "one").unwrap();
-        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::BadFormat(_))));
+        for damaged in ["one", "0", "", "-1"] {
+            fs::write(dir.path().join(FORMAT_FILE), damaged).unwrap();
+            assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::BadFormat(_))), "{damaged:?}");
+        }
+    }
+
+    #[test]
+    fn s10_an_earlier_format_is_upgraded_wherever_the_upgrade_was_cut_short() {
+        let format = |dir: &Path| fs::read_to_string(dir.join(FORMAT_FILE)).unwrap();
+        // What a kill leaves: nothing done, a new FORMAT in part or whole without its name, all done.
+        for (stands, beside) in
+            [("1\n", None), ("1", Some("")), ("1\n", Some("2")), ("1\n", Some("2\n")), ("2\n", None)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            drop(DataDir::open(dir.path()).unwrap());
+            assert_eq!(format(dir.path()), format!("{FORMAT}\n"));
+            fs::write(dir.path().join(FORMAT_FILE), stands).unwrap();
+            if let Some(beside) = beside {
+                fs::write(dir.path().join("FORMAT.new"), beside).unwrap();
+            }
+            drop(DataDir::open(dir.path()).unwrap());
+            assert_eq!(format(dir.path()), format!("{FORMAT}\n"), "{stands:?} {beside:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_in_use_is_not_upgraded() {
+        let dir = tempfile::tempdir().unwrap();
+        let _open = DataDir::open(dir.path()).unwrap();
+        fs::write(dir.path().join(FORMAT_FILE), "1\n").unwrap();
+        assert!(matches!(DataDir::open(dir.path()), Err(DataDirError::Locked { .. })));
+        assert_eq!(fs::read_to_string(dir.path().join(FORMAT_FILE)).unwrap(), "1\n");
     }
 
     #[test]

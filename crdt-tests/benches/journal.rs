@@ -136,7 +136,7 @@ async fn load(log: &Log, turn: Duration) -> (f64, Histogram<u64>) {
                 match &log {
                     Log::Bare(bare) => bare.append(update, waiter.clone(), seq),
                     Log::Journal(journal) => {
-                        let record = Record { doc: doc.clone(), seq: Seq(seq), update };
+                        let record = Record::update(doc.clone(), Seq(seq), update);
                         journal.append(vec![record], Some(waiter.clone())).await.expect("an append");
                     }
                 }

@@ -41,8 +41,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What the hub may name of the store: the trait and its records, not an implementation.
-const STORE_TO_HUB: &[&str] =
-    &["Store", "StoreError", "LogAppend", "Snapshot", "DocHead", "StoredDocument", "self", "memory"];
+const STORE_TO_HUB: &[&str] = &[
+    "Store",
+    "StoreError",
+    "Deletion",
+    "Listed",
+    "LogAppend",
+    "Snapshot",
+    "DocHead",
+    "StoredDocument",
+    "self",
+    "memory",
+];
 
 /// Crates that only some files may name.
 const NAMED_ONCE: &[(&str, &[&str])] = &[

@@ -15,8 +15,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use super::failure::Failure;
+use super::now_ms;
 use crate::data_dir::AdminFile;
-use crate::hub::{CompactReport, DocReport, DocSummary, ImportReport};
+use crate::hub::{CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery};
 use crate::ids::DocName;
 use crate::limits::LIST_MAX;
 
@@ -70,6 +71,13 @@ struct Problem {
     kind: String,
     title: String,
     detail: String,
+    deleted_ms: Option<u64>,
+}
+
+impl Problem {
+    fn parse(answer: &[u8]) -> Self {
+        serde_json::from_slice(answer).unwrap_or_default()
+    }
 }
 
 impl AdminClient {
@@ -81,15 +89,18 @@ impl AdminClient {
     }
 
     /// Documents by name, page by page, at most `limit`.
-    pub(super) async fn list(&mut self, prefix: &str, limit: Option<usize>) -> Result<Vec<DocSummary>, Failure> {
+    pub(super) async fn list(&mut self, query: ListQuery) -> Result<Vec<DocSummary>, Failure> {
+        let ListQuery { prefix, mut after, limit, deleted } = query;
         let mut listed: Vec<DocSummary> = Vec::new();
-        let mut after: Option<DocName> = None;
         loop {
             let want = limit.map_or(LIST_MAX, |limit| limit.saturating_sub(listed.len()).min(LIST_MAX));
             if want == 0 {
                 return Ok(listed);
             }
-            let mut path = format!("/api/v1/docs?limit={want}&prefix={}", encoded(prefix));
+            let mut path = format!("/api/v1/docs?limit={want}&prefix={}", encoded(&prefix));
+            if deleted {
+                path.push_str("&deleted=true");
+            }
             if let Some(after) = &after {
                 path.push_str("&after=");
                 path.push_str(&encoded(after.as_str()));
@@ -108,6 +119,20 @@ impl AdminClient {
     /// All about one document.
     pub(super) async fn show(&mut self, doc: &DocName) -> Result<DocReport, Failure> {
         self.json(Method::GET, &doc_path(doc, "")).await
+    }
+
+    /// Deletes a document.
+    pub(super) async fn delete(&mut self, doc: &DocName) -> Result<DeleteReport, Failure> {
+        let began_ms = now_ms();
+        let (status, answer) = self.request(Method::DELETE, &doc_path(doc, ""), Bytes::new()).await?;
+        if status == StatusCode::GONE
+            && let Some(deleted_ms) = Problem::parse(&answer).deleted_ms.filter(|at_ms| *at_ms >= began_ms)
+        {
+            // It was us: the connection broke before the first answer came.
+            return Ok(DeleteReport { name: doc.clone(), deleted_ms, peers: 0 });
+        }
+        let answer = self.accept(status, answer)?;
+        self.parse(&answer)
     }
 
     /// The whole state as one update.
@@ -181,15 +206,20 @@ impl AdminClient {
 
     /// Sends a request and returns the body of a good answer.
     async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        let (status, answer) = self.request(method, path, body).await?;
+        self.accept(status, answer)
+    }
+
+    /// Sends a request, twice if need be, and returns the answer.
+    async fn request(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Failure> {
         match self.exchange(method.clone(), path, body.clone()).await {
-            Ok((status, answer)) => self.accept(status, answer),
+            Ok(answered) => Ok(answered),
             // A server may close a connection that was idle just as we use it. Every request may be made twice: merging
-            // and compacting again change nothing.
+            // and compacting again change nothing, and what is deleted stays so.
             Err(error) if error.is_closed() || error.is_incomplete_message() || error.is_canceled() => {
                 self.sender = dial(self.addr).await.map_err(|why| unreachable(self.addr, self.pid, &why))?;
                 let again = self.exchange(method, path, body).await;
-                let (status, answer) = again.map_err(|e| unreachable(self.addr, self.pid, &e.to_string()))?;
-                self.accept(status, answer)
+                again.map_err(|e| unreachable(self.addr, self.pid, &e.to_string()))
             }
             Err(error) => Err(unreachable(self.addr, self.pid, &error.to_string())),
         }
@@ -218,7 +248,7 @@ impl AdminClient {
         if status.is_success() {
             return Ok(answer);
         }
-        let problem: Problem = serde_json::from_slice(&answer).unwrap_or_default();
+        let problem = Problem::parse(&answer);
         let what = match (&*problem.detail, &*problem.title) {
             ("", "") => format!("the server on {} answers {status}", self.addr),
             ("", title) => title.to_owned(),
@@ -228,6 +258,7 @@ impl AdminClient {
             (StatusCode::NOT_FOUND, "no-such-document") => {
                 Failure::found(format!("{what}; `weft ls` lists those that do"))
             }
+            (StatusCode::GONE, "document-deleted") => Failure::deleted(what, problem.deleted_ms.unwrap_or(0)),
             (StatusCode::UNPROCESSABLE_ENTITY, _) => {
                 Failure::found(format!("{what}; it must be one Yjs update in v1 encoding"))
             }
@@ -362,7 +393,8 @@ mod tests {
             let answers = vec![(200, &*first.clone().leak()), (200, &*second.clone().leak())];
             let (admin, requests) = server(answers, keep_alive).await;
             let mut client = AdminClient::connect(&admin).await.expect("connects");
-            let listed = client.list("a&b", None).await.expect("lists");
+            let listed =
+                client.list(ListQuery { prefix: "a&b".to_owned(), ..ListQuery::default() }).await.expect("lists");
             assert_eq!(listed.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["a", "b c", "d"]);
             assert_eq!(
                 *requests.lock().expect("no panic"),
@@ -379,7 +411,7 @@ mod tests {
         let page = r#"{"docs":[],"next":"a"}"#;
         let (admin, _) = server(vec![(200, page), (200, page)], true).await;
         let mut client = AdminClient::connect(&admin).await.expect("connects");
-        assert!(client.list("", None).await.expect_err("gives up").text.contains("repeats"));
+        assert!(client.list(ListQuery::default()).await.expect_err("gives up").text.contains("repeats"));
     }
 
     #[tokio::test]

@@ -10,7 +10,9 @@ use super::admin_client::{AdminClient, Streamed};
 use super::failure::Failure;
 use super::serve;
 use crate::data_dir::{self, DataDir, DataDirError};
-use crate::hub::{BackupPieces, CompactReport, DocReport, DocSummary, Hub, HubOptions, ImportReport, ListQuery};
+use crate::hub::{
+    BackupPieces, CompactReport, DeleteReport, DocReport, DocSummary, Hub, HubOptions, ImportReport, ListQuery,
+};
 use crate::ids::DocName;
 
 /// How long a directory may be locked without a server that answers: one that is starting or stopping, or another
@@ -98,11 +100,22 @@ impl Backend {
 
     /// Documents by name, at most `limit`.
     pub(super) async fn list(&mut self, prefix: &str, limit: Option<usize>) -> Result<Vec<DocSummary>, Failure> {
+        self.find(ListQuery { prefix: prefix.to_owned(), limit, ..ListQuery::default() }).await
+    }
+
+    /// Documents, or tombstones, by name.
+    pub(super) async fn find(&mut self, query: ListQuery) -> Result<Vec<DocSummary>, Failure> {
         match self {
-            Self::Online(client) => client.list(prefix, limit).await,
-            Self::Offline(Offline { hub, .. }) => {
-                Ok(hub.list(ListQuery { prefix: prefix.to_owned(), after: None, limit }).await?)
-            }
+            Self::Online(client) => client.list(query).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.list(query).await?),
+        }
+    }
+
+    /// Deletes a document; durable once this returns.
+    pub(super) async fn delete(&mut self, doc: &DocName) -> Result<DeleteReport, Failure> {
+        match self {
+            Self::Online(client) => client.delete(doc).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.delete(doc).await?),
         }
     }
 
@@ -213,6 +226,26 @@ mod tests {
         let wet = backend.compact(&d, false).await.expect("compacts");
         assert_eq!((dry.written, wet.written), (false, true));
         assert_eq!(dry.snapshot_bytes_after, wet.snapshot_bytes_after);
+
+        let deleted = backend.delete(&doc("other")).await.expect("deletes");
+        assert_eq!((deleted.name, deleted.peers), (doc("other"), 0));
+        let gone = backend.delete(&doc("other")).await.expect_err("is gone");
+        assert!(!gone.concerns_all_documents() && gone.text.contains("was deleted on 20"), "{gone}");
+        assert_eq!(backend.update(&doc("other")).await, Err(gone.clone()));
+        assert_eq!(backend.show(&doc("other")).await.expect_err("is gone"), gone);
+        assert_eq!(backend.compact(&doc("other"), false).await.expect_err("is gone"), gone);
+        let tombstones =
+            backend.find(ListQuery { deleted: true, ..ListQuery::default() }).await.expect("lists tombstones");
+        assert_eq!(tombstones[0].deleted_ms, Some(deleted.deleted_ms));
+        assert_eq!(
+            (names(tombstones), backend.list("", None).await.map(|d| d.len())),
+            (vec!["other".to_owned()], Ok(2))
+        );
+        let again = backend.import(&doc("other"), Bytes::from_static(WEFT)).await.expect("imports");
+        assert!(again.recreated);
+        assert_eq!(backend.update(&doc("other")).await.expect("exports"), WEFT);
+        let never = backend.delete(&doc("nope")).await.expect_err("is not there");
+        assert!(!never.concerns_all_documents() && never.text.contains("weft ls"), "{never}");
 
         let missing = backend.show(&doc("nope")).await.expect_err("is not there");
         assert!(!missing.concerns_all_documents() && missing.text.contains("weft ls"), "{missing}");

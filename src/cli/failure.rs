@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 
+use super::output;
 use crate::hub::HubError;
 
 /// What went wrong, where, and what to try next.
@@ -53,6 +54,12 @@ impl Failure {
         Self { text: text.to_string(), code: Code::CannotOpen }
     }
 
+    /// "The document … was deleted".
+    pub(super) fn deleted(what: impl fmt::Display, deleted_ms: u64) -> Self {
+        let when = output::utc(deleted_ms);
+        Self::found(format!("{what} on {when} UTC; `weft import` makes it anew, `weft ls --deleted` lists all such"))
+    }
+
     /// Whether trying another document is pointless.
     pub(super) fn concerns_all_documents(&self) -> bool {
         match self.code {
@@ -82,6 +89,7 @@ impl From<HubError> for Failure {
     fn from(error: HubError) -> Self {
         match error {
             HubError::NoSuchDocument(_) => Self::found(format!("{error}; `weft ls` lists those that do")),
+            HubError::Deleted { deleted_ms, .. } => Self::deleted(error, deleted_ms),
             HubError::BadUpdate(_) => Self::found(format!("{error}; it must be one Yjs update in v1 encoding")),
             HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => {
                 Self::found(format!("{error}; other documents are not affected"))

@@ -22,7 +22,8 @@ Examples:
   curl -s https://example.com/state.yjs | weft import notes/today -
 
 The file holds one Yjs update in v1 encoding, as `weft export` or Y.encodeStateAsUpdate(doc) write it. It is merged with
-what the document already has; importing it twice changes nothing. Once the command returns, it is on disk.")]
+what the document already has; importing it twice changes nothing. A document that was deleted is made anew from it
+alone, and the command says so. Once the command returns, it is on disk.")]
 pub(super) struct ImportArgs {
     #[command(flatten)]
     pub(super) at: At,
@@ -87,10 +88,11 @@ fn sentence(report: &ImportReport) -> String {
         0 => format!("{name}: nothing new in {offered}"),
         _ => format!("{name}: {accepted} of {offered} merged"),
     };
-    match report.parked_bytes {
+    let merged = match report.parked_bytes {
         0 => merged,
         _ => format!("{merged}; {parked} are kept until an update arrives that they build on"),
-    }
+    };
+    if report.recreated { format!("{merged}; the document had been deleted and was made anew") } else { merged }
 }
 
 #[cfg(test)]
@@ -99,10 +101,12 @@ mod tests {
 
     #[test]
     fn a_report_says_what_became_of_the_bytes() {
-        let report = |accepted_bytes, parked_bytes| {
+        let of = |accepted_bytes, parked_bytes, recreated| {
             let name = DocName::parse("d").expect("a valid name");
-            sentence(&ImportReport { name, offered_bytes: 10, accepted_bytes, parked_bytes })
+            sentence(&ImportReport { name, offered_bytes: 10, accepted_bytes, parked_bytes, recreated })
         };
+        let report = |accepted_bytes, parked_bytes| of(accepted_bytes, parked_bytes, false);
+        assert_eq!(of(10, 0, true), "d: 10 B of 10 B merged; the document had been deleted and was made anew");
         assert_eq!(report(10, 0), "d: 10 B of 10 B merged");
         assert_eq!(report(0, 0), "d: nothing new in 10 B");
         assert!(report(0, 10).starts_with("d: none of 10 B could be merged yet; 10 B are kept"));

@@ -9,7 +9,7 @@ use super::backend::Backend;
 use super::failure::Failure;
 use super::output::{Cell, Output, Table};
 use super::{At, Outcome};
-use crate::hub::DocSummary;
+use crate::hub::{DocSummary, ListQuery};
 
 /// Arguments of `weft ls`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,7 @@ use crate::hub::DocSummary;
 Examples:
   weft ls
   weft ls --prefix notes/ --sort bytes --limit 20
+  weft ls --deleted                 documents that `weft rm` deleted, and when
   weft ls --data /var/lib/weft --json | jq -r '.docs[].name'")]
 pub(super) struct LsArgs {
     #[command(flatten)]
@@ -30,6 +31,9 @@ pub(super) struct LsArgs {
     /// At most this many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Documents that were deleted, instead of those that are there
+    #[arg(long)]
+    deleted: bool,
 }
 
 /// What documents are sorted by.
@@ -48,10 +52,11 @@ enum SortKey {
 pub(super) async fn run(args: &LsArgs, backend: &mut Backend, out: &mut Output<'_>) -> Result<Outcome, Failure> {
     // In any other order the first few are only known when all are.
     let asked = if args.sort == SortKey::Name { args.limit } else { None };
-    let mut docs = backend.list(&args.prefix, asked).await?;
+    let query = ListQuery { prefix: args.prefix.clone(), after: None, limit: asked, deleted: args.deleted };
+    let mut docs = backend.find(query).await?;
     sort(&mut docs, args.sort);
     docs.truncate(args.limit.unwrap_or(usize::MAX));
-    print(&docs, out)?;
+    print(&docs, args.deleted, out)?;
     Ok(Outcome::Done)
 }
 
@@ -70,12 +75,19 @@ struct Listing<'a> {
     docs: &'a [DocSummary],
 }
 
-fn print(docs: &[DocSummary], out: &mut Output<'_>) -> Result<(), Failure> {
+fn print(docs: &[DocSummary], deleted: bool, out: &mut Output<'_>) -> Result<(), Failure> {
     if out.is_json() {
         return Ok(out.json(&Listing { docs })?);
     }
     if docs.is_empty() && out.is_terminal() {
-        return Ok(out.line("no documents")?);
+        return Ok(out.line(if deleted { "no deleted documents" } else { "no documents" })?);
+    }
+    if deleted {
+        let mut table = Table::new(&["DOCUMENT", "DELETED"]);
+        for doc in docs {
+            table.row(vec![Cell::text(doc.name.as_str()), Cell::When(doc.deleted_ms.unwrap_or(0))]);
+        }
+        return Ok(out.table(&table)?);
     }
     let mut table = Table::new(&["DOCUMENT", "SNAPSHOT", "LOG", "RECORDS", "UPDATED"]);
     for doc in docs {
@@ -97,7 +109,7 @@ mod tests {
 
     fn doc(name: &str, snapshot_bytes: u64, log_bytes: u64, updated_ms: u64) -> DocSummary {
         let name = DocName::parse(name).expect("a valid name");
-        DocSummary { name, snapshot_bytes, log_bytes, log_records: 1, updated_ms, peers: 0 }
+        DocSummary { name, snapshot_bytes, log_bytes, log_records: 1, updated_ms, peers: 0, deleted_ms: None }
     }
 
     #[test]
@@ -117,10 +129,10 @@ mod tests {
     #[test]
     fn nothing_is_an_empty_table_or_list() {
         let mut bytes = Vec::new();
-        print(&[], &mut Output::new(&mut bytes, false, true, 0)).expect("prints");
+        print(&[], false, &mut Output::new(&mut bytes, false, true, 0)).expect("prints");
         assert_eq!(bytes, b"{\"docs\":[]}\n");
         let mut bytes = Vec::new();
-        print(&[doc("a", 1, 2, 0)], &mut Output::new(&mut bytes, false, false, 0)).expect("prints");
+        print(&[doc("a", 1, 2, 0)], false, &mut Output::new(&mut bytes, false, false, 0)).expect("prints");
         assert_eq!(String::from_utf8_lossy(&bytes), "DOCUMENT\tSNAPSHOT\tLOG\tRECORDS\tUPDATED\na\t1\t2\t1\t-\n");
     }
 }

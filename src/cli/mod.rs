@@ -14,6 +14,7 @@ mod output;
 mod part;
 mod progress;
 mod restore;
+mod rm;
 pub mod serve;
 mod show;
 
@@ -35,6 +36,7 @@ use self::import::ImportArgs;
 use self::ls::LsArgs;
 use self::output::Output;
 use self::restore::RestoreArgs;
+use self::rm::RmArgs;
 use self::show::ShowArgs;
 use crate::config::{LogFormat, ServeArgs};
 use crate::telemetry;
@@ -71,6 +73,8 @@ enum Command {
     Export(ExportArgs),
     /// Merge an update from a file or stdin into a document
     Import(ImportArgs),
+    /// Delete documents for good, also for those who still have a copy
+    Rm(RmArgs),
     /// Fold update logs into snapshots
     Compact(CompactArgs),
     /// Save all documents, as they are at one instant, in one file; or check such a file
@@ -134,6 +138,9 @@ pub fn main() -> ExitCode {
             ("backup", admitted.and_then(|()| run()))
         }
         Command::Restore(args) => ("restore", with_output(&args.at, |out| restore::run(&args, out))),
+        Command::Rm(args) => {
+            ("rm", with_backend(&args.at, IfAbsent::Fail, async |b, out| rm::run(&args, b, out).await))
+        }
         Command::Health(args) => ("health", with_output(&args.at, |out| health::run(&args, out))),
         Command::Compact(args) => {
             ("compact", with_backend(&args.at, IfAbsent::Fail, async |b, out| compact::run(&args, b, out).await))
@@ -175,10 +182,14 @@ fn with_backend(
 
 /// Runs a command that prints to stdout.
 fn with_output(at: &At, command: impl FnOnce(&mut Output<'_>) -> Result<Outcome, Failure>) -> Result<Outcome, Failure> {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let mut stdout = io::stdout().lock();
     let terminal = stdout.is_terminal();
-    command(&mut Output::new(&mut stdout, terminal, at.json, now_ms))
+    command(&mut Output::new(&mut stdout, terminal, at.json, now_ms()))
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]
@@ -211,6 +222,9 @@ mod tests {
             "weft export d -o f --format json",
             "weft import d f",
             "weft import d - --json",
+            "weft ls --deleted --json",
+            "weft rm a",
+            "weft rm a b/c --json --data /x",
             "weft compact a b",
             "weft compact --all",
             "weft compact --min-log-bytes 5",
@@ -233,6 +247,8 @@ mod tests {
             "weft show a b",
             "weft export d --format v2",
             "weft import d",
+            "weft rm",
+            "weft rm --all",
             "weft compact",
             "weft compact --dry-run",
             "weft compact a --all",

@@ -222,7 +222,7 @@ fn ago(ms: u64) -> String {
 
 /// Date and time in UTC, to the second. Days become dates by counting years from March, so that the leap day is the
 /// last of its year (Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`).
-fn utc(ms: u64) -> String {
+pub(super) fn utc(ms: u64) -> String {
     let s = ms / 1_000;
     let (days, s) = (s / 86_400 + 719_468, s % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -83,11 +83,8 @@ pub(super) fn run(args: &RestoreArgs, out: &mut Output<'_>) -> Result<Outcome, F
 
 fn store_document(store: &SledStore, document: Document) -> Result<(), StoreError> {
     let Document { name, created_ms, updated_ms, deleted_ms, last_seq, snapshot_seq, snapshot, log } = document;
-    if deleted_ms.is_some() {
-        // It has no contents, and nothing is stored of what is not there.
-        return Ok(());
-    }
-    let head = DocHead { last_seq, snapshot_seq, created_ms, updated_ms, ..DocHead::default() };
+    // Tombstones as well: a client that still has a deleted document must not bring it back to the restored server.
+    let head = DocHead { last_seq, snapshot_seq, created_ms, updated_ms, deleted_ms, ..DocHead::default() };
     let log = (snapshot_seq.0 + 1..).map(Seq).zip(log).collect();
     store.restore(&name, &StoredDocument { head, snapshot, log })
 }

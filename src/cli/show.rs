@@ -78,7 +78,15 @@ mod tests {
     fn a_report_is_one_line_for_each_thing() {
         let name = DocName::parse("notes/\u{7}a").expect("a valid name");
         let report = DocReport {
-            summary: DocSummary { name, snapshot_bytes: 1, log_bytes: 2, log_records: 3, updated_ms: 0, peers: 4 },
+            summary: DocSummary {
+                name,
+                snapshot_bytes: 1,
+                log_bytes: 2,
+                log_records: 3,
+                updated_ms: 0,
+                peers: 4,
+                deleted_ms: None,
+            },
             created_ms: 1_000,
             last_seq: Seq(9),
             snapshot_seq: Seq(6),

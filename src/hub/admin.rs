@@ -19,6 +19,9 @@ pub struct ListQuery {
     /// At most this many.
     #[serde(default)]
     pub limit: Option<usize>,
+    /// Tombstones of deleted documents, instead of documents.
+    #[serde(default)]
+    pub deleted: bool,
 }
 
 /// One line of `weft ls`.
@@ -36,6 +39,9 @@ pub struct DocSummary {
     pub updated_ms: u64,
     /// Peers connected now.
     pub peers: u64,
+    /// When it was deleted, milliseconds since 1970; only of tombstones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_ms: Option<u64>,
 }
 
 /// What `weft show` shows.
@@ -79,6 +85,20 @@ pub struct ImportReport {
     pub accepted_bytes: u64,
     /// Bytes of it that wait for a missing update.
     pub parked_bytes: u64,
+    /// The document had been deleted and was made anew, from this update alone.
+    #[serde(default)]
+    pub recreated: bool,
+}
+
+/// What a deletion did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteReport {
+    /// The document.
+    pub name: DocName,
+    /// When, milliseconds since 1970.
+    pub deleted_ms: u64,
+    /// Peers that were connected, and were told.
+    pub peers: u64,
 }
 
 /// What a compaction did, or would do.
@@ -109,6 +129,7 @@ impl DocSummary {
             log_records: head.log_records,
             updated_ms: head.updated_ms,
             peers,
+            deleted_ms: head.deleted_ms,
         }
     }
 }

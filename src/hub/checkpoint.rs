@@ -14,10 +14,10 @@ use super::admin::CompactReport;
 use super::cut::{Cut, CutGuard};
 use super::{HubError, Inner, quarantine};
 use crate::ids::{DocName, Seq};
-use crate::journal::DurableSink;
+use crate::journal::{Body, DurableSink, Record};
 use crate::limits::{CHECKPOINT_BATCH_BYTES, COMPACT_LOG_BYTES, COMPACT_LOG_RECORDS, COMPACT_QUEUE_MAX};
 use crate::replica::compaction;
-use crate::store::{DocHead, LogAppend, Snapshot, StoreError};
+use crate::store::{Deletion, DocHead, LogAppend, Snapshot, StoreError};
 
 /// How many checkpoints have begun and ended; a document may sleep once one that began after its last record has ended.
 pub(super) struct Checkpoints {
@@ -179,6 +179,14 @@ fn is_worth_folding(head: &DocHead) -> bool {
     large || head.log_records > COMPACT_LOG_RECORDS
 }
 
+/// What the journal says of one document.
+#[derive(Default)]
+struct Gathered {
+    deleted: Option<Deletion>,
+    /// After the deletion, if there was one.
+    updates: Vec<(Seq, Bytes)>,
+}
+
 /// Reads the sealed segments and appends what they hold to the store, coalesced to one record per document; makes the
 /// store durable; only then removes the segments. Killed anywhere in between, it is done again: appends at or below a
 /// document's last position are passed over (ST2).
@@ -188,20 +196,29 @@ fn carry(hub: &Inner) -> Result<Vec<(DocName, DocHead)>, Box<dyn std::error::Err
     let (journal, store, cut) = (&hub.journal, &*hub.store, hub.cuts.current());
     let sealed = journal.sealed();
     let mut touched = BTreeSet::new();
-    let mut gathered = BTreeMap::<DocName, Vec<(Seq, Bytes)>>::new();
+    let mut gathered = BTreeMap::<DocName, Gathered>::new();
     let mut gathered_bytes = 0;
     for &segment in &sealed {
         for record in journal.read(segment)? {
-            let record = record?;
-            gathered_bytes += record.update.len();
-            gathered.entry(record.doc).or_default().push((record.seq, record.update));
+            let Record { doc, seq, body } = record?;
+            match body {
+                Body::Update(update) => {
+                    gathered_bytes += update.len();
+                    gathered.entry(doc).or_default().updates.push((seq, update));
+                }
+                // What was gathered before it need not be stored any more.
+                Body::Deleted { at_ms } => {
+                    let deleted = Some(Deletion { doc: doc.clone(), seq, at_ms });
+                    gathered.insert(doc, Gathered { deleted, updates: Vec::new() });
+                }
+            }
             if gathered_bytes >= CHECKPOINT_BATCH_BYTES {
-                append(hub, cut.as_deref(), &mut gathered, &mut touched)?;
+                store_gathered(hub, cut.as_deref(), &mut gathered, &mut touched)?;
                 gathered_bytes = 0;
             }
         }
     }
-    append(hub, cut.as_deref(), &mut gathered, &mut touched)?;
+    store_gathered(hub, cut.as_deref(), &mut gathered, &mut touched)?;
     store.make_durable()?;
     journal.remove(&sealed)?;
     let mut heads = Vec::with_capacity(touched.len());
@@ -215,17 +232,24 @@ fn carry(hub: &Inner) -> Result<Vec<(DocName, DocHead)>, Box<dyn std::error::Err
     Ok(heads)
 }
 
-fn append(
+/// Deletions first: what else was gathered of a document came after its deletion.
+fn store_gathered(
     hub: &Inner,
     cut: Option<&Cut>,
-    gathered: &mut BTreeMap<DocName, Vec<(Seq, Bytes)>>,
+    gathered: &mut BTreeMap<DocName, Gathered>,
     touched: &mut BTreeSet<DocName>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let appends: Vec<_> =
-        std::mem::take(gathered).into_iter().map(|(doc, updates)| LogAppend { doc, updates }).collect();
-    touched.extend(appends.iter().map(|append| append.doc.clone()));
+    let (mut deletions, mut appends) = (Vec::new(), Vec::with_capacity(gathered.len()));
+    for (doc, Gathered { deleted, updates }) in std::mem::take(gathered) {
+        touched.insert(doc.clone());
+        deletions.extend(deleted);
+        appends.push(LogAppend { doc, updates });
+    }
     if let Some(cut) = cut {
         cut.note(&*hub.store, appends.iter().map(|append| &append.doc))?;
+    }
+    if !deletions.is_empty() {
+        hub.store.delete(&deletions)?;
     }
     match hub.store.append(&appends, now_ms()) {
         Ok(()) => Ok(()),
@@ -308,6 +332,9 @@ fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubE
     let failed = |error: &dyn std::fmt::Display| HubError::cannot_compact(doc, error);
     let mut stored = store.load(doc).map_err(|e| failed(&e))?.ok_or_else(|| HubError::NoSuchDocument(doc.clone()))?;
     let head = stored.head;
+    if let Some(deleted_ms) = head.deleted_ms {
+        return Err(HubError::Deleted { doc: doc.clone(), deleted_ms });
+    }
     let mut report = CompactReport {
         name: doc.clone(),
         log_records: head.log_records,

@@ -172,10 +172,14 @@ fn cost(doc: &DocName) -> usize {
     doc.as_bytes().len() + CUT_ENTRY_COST
 }
 
-/// A document as it was when its log ended at the position in `was`.
+/// A document as it was when its log ended at the position in `was`. Of one that was deleted since, the tombstone: there
+/// is nothing else left of it.
 ///
 /// Errors: when its snapshot covers more than that; [`Cut::fold_limit`] is there to prevent it.
 pub(super) fn as_it_was(mut stored: StoredDocument, was: DocHead) -> Result<StoredDocument, String> {
+    if stored.head.deleted_ms.is_some() {
+        return Ok(stored);
+    }
     if stored.head.snapshot_seq > was.last_seq {
         let (covers, last) = (stored.head.snapshot_seq, was.last_seq);
         return Err(format!("its snapshot covers position {covers}, and it was to be saved as of {last}"));

@@ -16,7 +16,8 @@ use crate::wire::update;
 type Answer = oneshot::Receiver<Result<ImportReport, HubError>>;
 
 impl Hub {
-    /// Merges an update, creating the document if need be; returns when durable. Live peers see it.
+    /// Merges an update, creating the document if need be, also one that was deleted; returns when durable. Live peers
+    /// see it.
     ///
     /// What is larger than [`MESSAGE_BYTES_MAX`] is validated whole, then merged in an order of causes by pieces of
     /// [`IMPORT_PIECE_BYTES`], so that it neither needs a record that large nor holds up the document's editors. Should
@@ -50,6 +51,7 @@ impl Hub {
                         merged.offered_bytes += report.offered_bytes;
                         merged.accepted_bytes += report.accepted_bytes;
                         merged.parked_bytes += report.parked_bytes;
+                        merged.recreated |= report.recreated;
                     }
                 }
             }

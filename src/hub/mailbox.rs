@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use super::{HubError, ImportReport, PeerSink};
+use super::{DeleteReport, HubError, ImportReport, PeerSink};
 use crate::ids::{Access, DocName, PeerId, Seq};
 use crate::journal::DurableSink;
 use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGE_COST};
@@ -53,13 +53,7 @@ impl Batch {
     /// Tells everyone in it that nothing will come of it.
     pub fn turn_away(self, error: &HubError) {
         for mail in self.mail {
-            match mail {
-                Mail::Join(_, _, sink) => sink.close(error.close_reason()),
-                Mail::Query(query) => query.refuse(error.clone()),
-                Mail::Import(_, reply) => drop(reply.send(Err(error.clone()))),
-                Mail::Stop(stopping) => drop(stopping.send(())),
-                Mail::Leave(_) | Mail::CaughtUp(_) | Mail::Message(..) => {}
-            }
+            mail.turn_away(error);
         }
     }
 }
@@ -78,8 +72,24 @@ pub enum Mail {
     Query(Query),
     /// An admin brings an update, which lies in [`Batch::bytes`]; answered when it is durable.
     Import(Range<usize>, Reply<ImportReport>),
+    /// An admin deletes the document; answered when that is durable.
+    Delete(Reply<DeleteReport>),
     /// The server stops: answer, then end.
     Stop(oneshot::Sender<()>),
+}
+
+impl Mail {
+    /// Tells whoever sent it that nothing will come of it.
+    pub fn turn_away(self, error: &HubError) {
+        match self {
+            Mail::Join(_, _, sink) => sink.close(error.close_reason()),
+            Mail::Query(query) => query.refuse(error.clone()),
+            Mail::Import(_, reply) => drop(reply.send(Err(error.clone()))),
+            Mail::Delete(reply) => drop(reply.send(Err(error.clone()))),
+            Mail::Stop(stopping) => drop(stopping.send(())),
+            Mail::Leave(_) | Mail::CaughtUp(_) | Mail::Message(..) => {}
+        }
+    }
 }
 
 /// [`ClientMessage`] without its payload.
@@ -222,6 +232,19 @@ impl Mailbox {
     /// Takes all that waits. `spare` is an empty batch whose memory is used for what comes next.
     pub fn take(&self, spare: Batch) -> Batch {
         std::mem::replace(&mut self.lock().batch, spare)
+    }
+
+    /// Takes the first thing that waits if it is a deletion, for which the document need not even be readable.
+    pub fn take_deletion(&self) -> Option<Reply<DeleteReport>> {
+        let mail = &mut self.lock().batch.mail;
+        match mail.first() {
+            Some(Mail::Delete(_)) => {}
+            _ => return None,
+        }
+        match mail.remove(0) {
+            Mail::Delete(reply) => Some(reply),
+            _ => None,
+        }
     }
 
     /// Gives back the room that `batch` took, and returns its memory for another round.

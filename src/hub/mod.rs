@@ -16,6 +16,7 @@ mod mailbox;
 pub mod peer;
 mod quarantine;
 mod task;
+mod tombstone;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -28,7 +29,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 
-pub use self::admin::{CompactReport, DocReport, DocSummary, ImportReport, ListQuery};
+pub use self::admin::{CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery};
 pub use self::backup::BackupPieces;
 pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
 
@@ -39,7 +40,7 @@ use self::task::Task;
 use crate::ids::{Access, DocName, PeerId};
 use crate::journal::{DurableSink, Journal, JournalHealth};
 use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, IDLE_AFTER, LOADS_MAX};
-use crate::store::Store;
+use crate::store::{DocHead, Listed, Store};
 use crate::wire::close::CloseReason;
 use crate::wire::state_vector;
 
@@ -95,6 +96,14 @@ pub enum HubError {
     /// Nothing is stored under this name.
     #[error("document {0:?} does not exist")]
     NoSuchDocument(DocName),
+    /// It was deleted; only an import makes it anew.
+    #[error("document {doc:?} was deleted")]
+    Deleted {
+        /// The document.
+        doc: DocName,
+        /// When, milliseconds since 1970.
+        deleted_ms: u64,
+    },
     /// The server is draining.
     #[error("the server is shutting down")]
     Draining,
@@ -141,6 +150,7 @@ impl HubError {
         match self {
             HubError::Draining => CloseReason::Restart,
             HubError::Reloading(_) => CloseReason::Reload,
+            HubError::Deleted { .. } => CloseReason::Deleted,
             HubError::Storage(_)
             | HubError::CannotOpen { .. }
             | HubError::CannotCompact { .. }
@@ -217,11 +227,13 @@ impl Hub {
         }
     }
 
-    /// Lists stored documents, sorted by the bytes of their names.
+    /// Lists stored documents, or tombstones, sorted by the bytes of their names.
     pub async fn list(&self, query: ListQuery) -> Result<Vec<DocSummary>, HubError> {
         self.inner.checkpoint_unless_failed().await?;
         let limit = query.limit.unwrap_or(usize::MAX);
-        let listed = self.inner.in_store(move |store| store.list(&query.prefix, query.after.as_ref(), limit)).await?;
+        let which = if query.deleted { Listed::Deleted } else { Listed::Live };
+        let listed =
+            self.inner.in_store(move |store| store.list(which, &query.prefix, query.after.as_ref(), limit)).await?;
         let awake = self.inner.awake();
         let summarise = |(name, head): (DocName, _)| {
             let peers = awake.get(&name).map_or(0, |mailbox| mailbox.peers());
@@ -266,6 +278,19 @@ impl Hub {
     pub async fn text(&self, doc: &DocName) -> Result<String, HubError> {
         self.must_exist(doc).await?;
         Ok(self.ask(doc, Query::Content).await?.to_text())
+    }
+
+    /// Deletes a document; returns when that is durable. Its peers are closed with [`CloseReason::Deleted`], and so is
+    /// whoever comes later with a copy of it. Only [`Hub::import`] makes it anew.
+    ///
+    /// # Errors
+    /// [`HubError::NoSuchDocument`], also when it is deleted already [`HubError::Deleted`], and [`HubError::Storage`],
+    /// when it may or may not come to be deleted.
+    pub async fn delete(&self, doc: &DocName) -> Result<DeleteReport, HubError> {
+        self.must_exist(doc).await?;
+        let (reply, answer) = oneshot::channel();
+        self.inner.post(doc, Mail::Delete(reply))?;
+        answer.await.map_err(|_| HubError::Reloading(doc.clone()))?
     }
 
     /// Folds the document's log into a snapshot; with `dry_run` only says what it would do.
@@ -319,6 +344,9 @@ impl Hub {
         }
         let name = doc.clone();
         match self.inner.in_store(move |store| store.head(&name)).await? {
+            Some(DocHead { deleted_ms: Some(deleted_ms), .. }) => {
+                Err(HubError::Deleted { doc: doc.clone(), deleted_ms })
+            }
             Some(_) => Ok(()),
             None => Err(HubError::NoSuchDocument(doc.clone())),
         }

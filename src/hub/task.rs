@@ -1,7 +1,8 @@
 //! The task of one awake document: takes all that waits, lets the replica decide, carries out what it wants done.
 //!
 //! Life: load (from the store, which holds everything of a sleeping document) → turns → sleep, when nobody has been here
-//! for a while and a checkpoint has carried its records into the store. A document that breaks is loaded again.
+//! for a while and a checkpoint has carried its records into the store. A document that breaks is loaded again; one that
+//! is deleted goes on in [`super::tombstone`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use tracing::{debug, error, warn};
 
 use super::mailbox::{Batch, Mail, Mailbox, Query, Reply};
 use super::peer::{Delivery, FrameKind, PeerSink};
-use super::{HubError, ImportReport, Inner, quarantine};
+use super::tombstone::Tombstone;
+use super::{DeleteReport, HubError, ImportReport, Inner, quarantine};
 use crate::ids::{PeerId, Seq};
 use crate::journal::{DurableSink, Record};
 use crate::limits::{PEER_BASE_BYTES, TURN_BYTES_MAX};
@@ -23,11 +25,14 @@ use crate::wire::close::CloseReason;
 use crate::wire::message::ServerMessage;
 use crate::wire::{frame, ywebsocket};
 
+/// A deletion, and what came after it.
+type Deletion = (Reply<DeleteReport>, Vec<Mail>);
+
 /// One life of a document, from load to sleep.
 pub(super) struct Task {
-    hub: Arc<Inner>,
-    mailbox: Arc<Mailbox>,
-    peers: BTreeMap<PeerId, Connection>,
+    pub(super) hub: Arc<Inner>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) peers: BTreeMap<PeerId, Connection>,
     /// Imports whose fate this turn decides, by the number given to the replica.
     deciding: Vec<(usize, Option<Reply<ImportReport>>)>,
     /// Imports that wait for the journal.
@@ -36,94 +41,131 @@ pub(super) struct Task {
     fell_behind: Vec<PeerId>,
     /// Peers that were sent much since it was last noted what they have.
     worth_noting: Vec<PeerId>,
-    durable_seen: Seq,
+    pub(super) durable_seen: Seq,
     failure_seen: bool,
     /// One message a turn, to find out whose update breaks the document.
     cautious: bool,
+    /// The document was deleted, and this turn's imports make it anew.
+    pub(super) recreating: bool,
     wake_at: Option<Instant>,
-    idle_since: Instant,
+    pub(super) idle_since: Instant,
     /// Number of the last checkpoint that may have begun before our last record was appended; a later one holds it.
-    unsaved_since: Option<u64>,
-    stopping: Vec<oneshot::Sender<()>>,
+    pub(super) unsaved_since: Option<u64>,
+    pub(super) stopping: Vec<oneshot::Sender<()>>,
 }
 
-struct Connection {
-    sink: Arc<dyn PeerSink>,
+pub(super) struct Connection {
+    pub(super) sink: Arc<dyn PeerSink>,
     bytes_since_noted: usize,
 }
 
+/// What a document is found to be.
+enum Form {
+    Live(Box<Replica>),
+    Deleted(Tombstone),
+}
+
 /// How a life ended.
-enum End {
+pub(super) enum End {
     Asleep,
     Stopped,
     Broken(Broken),
+    /// With what has come since.
+    Deleted(Tombstone, Batch),
+    /// An import made it anew.
+    Recreated(Box<Replica>, Batch),
 }
 
 impl Task {
+    fn new(hub: Arc<Inner>, mailbox: Arc<Mailbox>) -> Self {
+        Self {
+            hub,
+            mailbox,
+            peers: BTreeMap::new(),
+            deciding: Vec::new(),
+            imports: Vec::new(),
+            fell_behind: Vec::new(),
+            worth_noting: Vec::new(),
+            durable_seen: Seq::ZERO,
+            failure_seen: false,
+            cautious: false,
+            recreating: false,
+            wake_at: None,
+            idle_since: Instant::now(),
+            unsaved_since: None,
+            stopping: Vec::new(),
+        }
+    }
+
     /// Lives until the document sleeps, is stopped, or cannot be opened.
     pub(super) async fn run(hub: Arc<Inner>, mailbox: Arc<Mailbox>) {
-        let mut cautious = false;
+        let mut task = Self::new(hub.clone(), mailbox.clone());
+        let mut form = match task.delete_unread().await {
+            Some(tombstone) => Ok(Form::Deleted(tombstone)),
+            None => load(&hub, &mailbox).await,
+        };
         loop {
-            let replica = match load(&hub, &mailbox).await {
-                Ok(replica) => replica,
+            let mut end = match form {
+                Ok(Form::Live(replica)) => Box::pin(task.live(replica, mailbox.take(Batch::default()))).await,
+                Ok(Form::Deleted(tombstone)) => {
+                    Box::pin(task.stay_deleted(tombstone, mailbox.take(Batch::default()))).await
+                }
                 Err(error) => {
                     error!(doc = ?mailbox.doc, %error, "document cannot be opened");
                     return hub.forget(&mailbox, &error);
                 }
             };
-            let mut task = Task {
-                hub: hub.clone(),
-                mailbox: mailbox.clone(),
-                peers: BTreeMap::new(),
-                deciding: Vec::new(),
-                imports: Vec::new(),
-                fell_behind: Vec::new(),
-                worth_noting: Vec::new(),
-                durable_seen: replica.last_seq(),
-                failure_seen: false,
-                cautious,
-                wake_at: None,
-                idle_since: Instant::now(),
-                unsaved_since: None,
-                stopping: Vec::new(),
+            let broken = loop {
+                end = match end {
+                    End::Deleted(tombstone, batch) => Box::pin(task.stay_deleted(tombstone, batch)).await,
+                    End::Recreated(replica, batch) => Box::pin(task.live(replica, batch)).await,
+                    End::Broken(broken) => break broken,
+                    End::Asleep => {
+                        debug!(doc = ?mailbox.doc, "document asleep");
+                        return;
+                    }
+                    End::Stopped => {
+                        hub.forget(&mailbox, &HubError::Draining);
+                        for stopping in task.stopping {
+                            let _ = stopping.send(());
+                        }
+                        return;
+                    }
+                };
             };
-            match Box::pin(task.live(replica)).await {
-                End::Asleep => {
-                    debug!(doc = ?mailbox.doc, "document asleep");
-                    return;
-                }
-                End::Stopped => {
-                    hub.forget(&mailbox, &HubError::Draining);
-                    for stopping in task.stopping {
-                        let _ = stopping.send(());
-                    }
-                    return;
-                }
-                End::Broken(broken) => {
-                    cautious = broken.senders.len() != 1;
-                    task.give_up(&broken);
-                    // Everything accepted must be in the store before it is loaded again.
-                    if let Err(error) = hub.checkpoint().await {
-                        error!(doc = ?mailbox.doc, %error, "broken document cannot be loaded again");
-                        return hub.forget(&mailbox, &error);
-                    }
-                }
+            task.give_up(&broken);
+            // Everything accepted must be in the store before it is loaded again.
+            if let Err(error) = hub.checkpoint().await {
+                error!(doc = ?mailbox.doc, %error, "broken document cannot be loaded again");
+                return hub.forget(&mailbox, &error);
             }
+            task = Self { cautious: broken.senders.len() != 1, ..Self::new(hub.clone(), mailbox.clone()) };
+            form = load(&hub, &mailbox).await;
         }
     }
 
-    async fn live(&mut self, mut replica: Replica) -> End {
-        let mut spare = Batch::default();
+    async fn live(&mut self, mut replica: Box<Replica>, mut batch: Batch) -> End {
+        self.durable_seen = self.durable_seen.max(replica.durable());
         loop {
-            let mut batch = self.mailbox.take(spare);
             if !batch.mail.is_empty() || !self.peers.is_empty() {
                 self.idle_since = Instant::now();
             }
-            let ended = self.turn(&mut replica, &mut batch).await;
-            spare = self.mailbox.done(batch);
-            if let Err(broken) = ended {
-                return End::Broken(broken);
+            match self.turn(&mut replica, &mut batch).await {
+                Ok(None) => {}
+                Ok(Some((reply, rest))) => {
+                    batch.mail = rest;
+                    match self.delete(replica.last_seq(), reply).await {
+                        Some(tombstone) => return End::Deleted(tombstone, batch),
+                        // What came after it has its turn all the same.
+                        None => continue,
+                    }
+                }
+                Err(broken) => {
+                    self.mailbox.done(batch);
+                    return End::Broken(broken);
+                }
             }
+            let spare = self.mailbox.done(batch);
             if !self.stopping.is_empty() {
                 return End::Stopped;
             }
@@ -133,14 +175,17 @@ impl Task {
             // A document that always has work must not keep its thread for itself.
             tokio::task::consume_budget().await;
             self.wait(&replica).await;
+            batch = self.mailbox.take(spare);
         }
     }
 
-    /// Handles one batch: what is due first, then all that came, then the questions of admins.
-    async fn turn(&mut self, replica: &mut Replica, batch: &mut Batch) -> Result<(), Broken> {
+    /// Handles one batch: what is due first, then all that came, then the questions of admins. A deletion ends the
+    /// turn; what came after it is given back with it.
+    pub(super) async fn turn(&mut self, replica: &mut Replica, batch: &mut Batch) -> Result<Option<Deletion>, Broken> {
         let (bytes, mut events, mut queries) = (&batch.bytes, self.due(), Vec::new());
-        for mail in batch.mail.drain(..) {
-            match mail {
+        let (mut mail, mut deletion) = (batch.mail.drain(..), None);
+        while let Some(next) = mail.next() {
+            match next {
                 Mail::Join(id, access, sink) => {
                     self.peers.insert(id, Connection { sink, bytes_since_noted: 0 });
                     events.push(Event::Joined(id, access));
@@ -159,9 +204,29 @@ impl Task {
                     self.deciding.push((update.len(), Some(reply)));
                 }
                 Mail::Query(query) => queries.push(query),
+                Mail::Delete(reply) => {
+                    deletion = Some((reply, mail.collect()));
+                    break;
+                }
                 Mail::Stop(stopping) => self.stopping.push(stopping),
             }
         }
+        let handled = self.handle(replica, events, queries).await;
+        if let Some((reply, rest)) = deletion.take_if(|_| handled.is_err()) {
+            let reloading = HubError::Reloading(self.mailbox.doc.clone());
+            for mail in std::iter::once(Mail::Delete(reply)).chain(rest) {
+                mail.turn_away(&reloading);
+            }
+        }
+        handled.map(|()| deletion)
+    }
+
+    async fn handle(
+        &mut self,
+        replica: &mut Replica,
+        events: Vec<Event<'_>>,
+        queries: Vec<Query>,
+    ) -> Result<(), Broken> {
         self.mailbox.note_peers(self.peers.len());
         for events in portions(&events, self.cautious) {
             let effects = replica.handle(events, Instant::now());
@@ -216,7 +281,8 @@ impl Task {
         let mut written = true;
         if !append.is_empty() {
             let doc = &self.mailbox.doc;
-            let records = append.into_iter().map(|(seq, update)| Record { doc: doc.clone(), seq, update }).collect();
+            let record = |(seq, update)| Record::update(doc.clone(), seq, update);
+            let records = append.into_iter().map(record).collect();
             let sink: Arc<dyn DurableSink> = self.mailbox.clone();
             let appended = self.hub.journal.append(records, Some(sink)).await;
             self.unsaved_since = Some(self.hub.checkpoints.begun());
@@ -278,6 +344,7 @@ impl Task {
             offered_bytes: offered_bytes as u64,
             accepted_bytes: offered.accepted_bytes as u64,
             parked_bytes: offered.parked_bytes as u64,
+            recreated: self.recreating && offered.accepted_bytes + offered.parked_bytes > 0,
         };
         let refused = match offered.refused {
             Some(_) if self.failure_seen => Some(self.hub.storage_error()),
@@ -294,7 +361,7 @@ impl Task {
         }
     }
 
-    fn settle_imports(&mut self) {
+    pub(super) fn settle_imports(&mut self) {
         let durable = self.durable_seen;
         for (_, reply, report) in self.imports.extract_if(.., |(seq, ..)| *seq <= durable) {
             let _ = reply.send(Ok(report));
@@ -302,7 +369,7 @@ impl Task {
     }
 
     /// The document broke: keep what broke it, end its sender for good, and let the others come back.
-    fn give_up(&mut self, broken: &Broken) {
+    pub(super) fn give_up(&mut self, broken: &Broken) {
         let culprit = match broken.senders[..] {
             [sender] => Some(sender),
             _ => None,
@@ -322,12 +389,16 @@ impl Task {
         }
     }
 
-    fn may_sleep(&self) -> bool {
-        let saved = self.unsaved_since.is_none_or(|begun| self.hub.checkpoints.done() > begun);
-        saved && self.peers.is_empty() && self.imports.is_empty() && self.idle_deadline() <= Instant::now()
+    pub(super) fn may_sleep(&self) -> bool {
+        self.is_saved() && self.peers.is_empty() && self.imports.is_empty() && self.idle_deadline() <= Instant::now()
     }
 
-    fn idle_deadline(&self) -> Instant {
+    /// Whether the store has all that this document's journal records say.
+    fn is_saved(&self) -> bool {
+        self.unsaved_since.is_none_or(|begun| self.hub.checkpoints.done() > begun)
+    }
+
+    pub(super) fn idle_deadline(&self) -> Instant {
         self.idle_since + self.hub.options.idle_after
     }
 
@@ -409,16 +480,20 @@ fn answer(replica: &mut Replica, query: Query) -> Result<(), Broken> {
 }
 
 /// Loads a document from the store, which holds everything of one that sleeps; off the async threads.
-async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Replica, HubError> {
+async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Form, HubError> {
     let _turn = hub.loads.acquire().await.map_err(|_| HubError::Draining)?;
     let (hub, doc) = (hub.clone(), mailbox.doc.clone());
     let loaded = tokio::task::spawn_blocking(move || {
         let Some(stored) = hub.store.load(&doc).map_err(|e| HubError::cannot_open(&doc, &e))? else {
-            return Ok(Replica::new());
+            return Ok(Form::Live(Box::default()));
         };
+        if let Some(tombstone) = Tombstone::of(&stored.head) {
+            return Ok(Form::Deleted(tombstone));
+        }
         let log = stored.log.iter().map(|(_, update)| update);
         let updates = stored.snapshot.iter().chain(log).map(|update| &update[..]);
-        Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(&doc, &e))
+        let replica = Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(&doc, &e))?;
+        Ok(Form::Live(Box::new(replica)))
     });
     loaded.await.unwrap_or_else(|panic| Err(HubError::cannot_open(&mailbox.doc, &panic)))
 }

@@ -37,7 +37,7 @@ use std::thread;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 pub use error::JournalError;
-pub use record::Record;
+pub use record::{Body, Record};
 pub use recovery::Recovery;
 pub use salvage::{DamagedSegment, Unreadable};
 pub use segment::SegmentId;

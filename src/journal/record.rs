@@ -6,10 +6,10 @@
 //! | bytes | field |
 //! |---|---|
 //! | 0..4 | magic `f5 77 72 9a` |
-//! | 4 | version, 1 |
-//! | 5 | kind: 1 update, 2 seal |
+//! | 4 | version: 1, or 2 of a kind that version 1 did not have |
+//! | 5 | kind: 1 update, 2 seal, 3 deletion (since version 2) |
 //! | 6..8 | length of the document's name |
-//! | 8..12 | length of the update |
+//! | 8..12 | length of the update; of a deletion 8, the time in milliseconds since 1970 |
 //! | 12..16 | group: where in the segment the write that carried this record began |
 //! | 16..24 | sequence number (of a seal: how many records it closes) |
 //! | 24..28 | crc32c of the body, starting from the segment's body salt and the header before it |
@@ -30,8 +30,9 @@ use bytes::Bytes;
 use crate::ids::{DocName, Seq};
 use crate::limits::{DOC_NAME_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX};
 
-/// Newest record format written and read here.
-pub(super) const RECORD_VERSION: u8 = 1;
+/// Newest record format written and read here. Each kind is written in the version it came with, so that a weft that
+/// does not know it says "newer" and not "damaged".
+pub(super) const RECORD_VERSION: u8 = 2;
 /// Length of a record's header, bytes.
 pub(super) const RECORD_HEADER_BYTES: usize = 32;
 /// How every record begins. Not UTF-8, so that text does not look like it.
@@ -39,30 +40,82 @@ pub(super) const RECORD_MAGIC: [u8; 4] = [0xf5, b'w', b'r', 0x9a];
 /// Length of the seal that ends a segment.
 pub(super) const SEAL_BYTES: usize = RECORD_HEADER_BYTES;
 
-/// One turn of one document: the merged update of that turn, under the document's own name.
+/// One step of one document, under the document's own name.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// Which document.
     pub doc: DocName,
     /// Its position in that document's log.
     pub seq: Seq,
-    /// The accepted bytes. The journal does not look inside.
-    pub update: Bytes,
+    /// What happened.
+    pub body: Body,
+}
+
+/// What can happen to a document.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Body {
+    /// One turn: the accepted bytes, merged. The journal does not look inside.
+    Update(Bytes),
+    /// An admin deleted it, with everything at lower positions. What follows makes it anew.
+    Deleted {
+        /// When, milliseconds since 1970.
+        at_ms: u64,
+    },
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({:?} #{}, {:?})", self.doc, self.seq, self.body)
+    }
 }
 
 /// Without the update's bytes: they are people's text, and logs are not.
-impl fmt::Debug for Record {
+impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Record({:?} #{}, {} bytes)", self.doc, self.seq, self.update.len())
+        match self {
+            Body::Update(update) => write!(f, "{} bytes", update.len()),
+            Body::Deleted { at_ms } => write!(f, "deleted at {at_ms} ms"),
+        }
     }
 }
 
 impl Record {
+    /// An update.
+    pub fn update(doc: DocName, seq: Seq, update: Bytes) -> Self {
+        Self { doc, seq, body: Body::Update(update) }
+    }
+
+    /// A deletion.
+    pub fn deleted(doc: DocName, seq: Seq, at_ms: u64) -> Self {
+        Self { doc, seq, body: Body::Deleted { at_ms } }
+    }
+
     /// Length on disk, bytes.
     pub(super) fn encoded_len(&self) -> usize {
-        RECORD_HEADER_BYTES + self.doc.as_bytes().len() + self.update.len()
+        RECORD_HEADER_BYTES + self.doc.as_bytes().len() + self.body.encoded_len()
     }
 }
+
+impl Body {
+    fn encoded_len(&self) -> usize {
+        match self {
+            Body::Update(update) => update.len(),
+            Body::Deleted { .. } => DELETED_BYTES,
+        }
+    }
+
+    /// What the bytes after the name say; `None` when they cannot be of this kind, and of a seal, which is no record.
+    pub(super) fn decode(kind: Kind, bytes: &[u8]) -> Option<Body> {
+        match kind {
+            Kind::Update => Some(Body::Update(Bytes::copy_from_slice(bytes))),
+            Kind::Deleted => Some(Body::Deleted { at_ms: u64::from_le_bytes(bytes.try_into().ok()?) }),
+            Kind::Seal => None,
+        }
+    }
+}
+
+/// What a deletion has in the place of an update.
+const DELETED_BYTES: usize = 8;
 
 /// Where the checksums of one segment's records start from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +145,17 @@ pub(super) enum Kind {
     Update = 1,
     /// Ends a segment: nothing after it counts, everything before it was synced.
     Seal = 2,
+    Deleted = 3,
+}
+
+impl Kind {
+    /// The version it came with.
+    fn version(self) -> u8 {
+        match self {
+            Kind::Update | Kind::Seal => 1,
+            Kind::Deleted => 2,
+        }
+    }
 }
 
 /// A header whose checksum held. The body is not checked yet, but its length is within bounds.
@@ -156,6 +220,7 @@ impl Header {
         let kind = match kind {
             1 => Kind::Update,
             2 => Kind::Seal,
+            3 => Kind::Deleted,
             _ => return Decoded::Not("a record is of an unknown kind"),
         };
         let header = Header {
@@ -179,7 +244,13 @@ impl Header {
 ///
 /// The caller has checked that the record is at most [`JOURNAL_RECORD_BYTES_MAX`] long.
 pub(super) fn encode(out: &mut Vec<u8>, salt: Salt, group: u32, record: &Record) {
-    encode_parts(out, salt, group, Kind::Update, record.seq.0, record.doc.as_bytes(), &record.update);
+    let name = record.doc.as_bytes();
+    match &record.body {
+        Body::Update(update) => encode_parts(out, salt, group, Kind::Update, record.seq.0, name, update),
+        Body::Deleted { at_ms } => {
+            encode_parts(out, salt, group, Kind::Deleted, record.seq.0, name, &at_ms.to_le_bytes());
+        }
+    }
 }
 
 /// Appends the seal of a segment that holds `records` records.
@@ -190,7 +261,7 @@ pub(super) fn encode_seal(out: &mut Vec<u8>, salt: Salt, group: u32, records: u6
 fn encode_parts(out: &mut Vec<u8>, salt: Salt, group: u32, kind: Kind, seq: u64, name: &[u8], update: &[u8]) {
     let mut header = [0u8; RECORD_HEADER_BYTES];
     header[0..4].copy_from_slice(&RECORD_MAGIC);
-    header[4] = RECORD_VERSION;
+    header[4] = kind.version();
     header[5] = kind as u8;
     header[6..8].copy_from_slice(&(name.len() as u16).to_le_bytes());
     header[8..12].copy_from_slice(&(update.len() as u32).to_le_bytes());
@@ -235,7 +306,7 @@ mod tests {
             name in "[^\0]{1,128}", seq: u64, update in prop::collection::vec(any::<u8>(), 0..2_000),
             number: u64, nonce: u64, group: u32,
         ) {
-            let record = Record { doc: DocName::parse(&name).unwrap(), seq: Seq(seq), update: update.clone().into() };
+            let record = Record::update(DocName::parse(&name).unwrap(), Seq(seq), update.clone().into());
             let salt = Salt::new(number, nonce);
             let mut bytes = Vec::new();
             encode(&mut bytes, salt, group, &record);
@@ -251,7 +322,7 @@ mod tests {
         fn one_flipped_bit_is_always_seen(
             update in prop::collection::vec(any::<u8>(), 0..300), number: u64, nonce: u64, at: prop::sample::Index, bit in 0..8,
         ) {
-            let record = Record { doc: DocName::parse("a/b").unwrap(), seq: Seq(7), update: update.into() };
+            let record = Record::update(DocName::parse("a/b").unwrap(), Seq(7), update.into());
             let salt = Salt::new(number, nonce);
             let mut bytes = Vec::new();
             encode(&mut bytes, salt, 4096, &record);
@@ -271,13 +342,34 @@ mod tests {
 
     #[test]
     fn a_record_of_another_segment_is_not_one_of_this() {
-        let record = Record { doc: DocName::parse("d").unwrap(), seq: Seq(1), update: Bytes::from_static(b"u") };
+        let record = Record::update(DocName::parse("d").unwrap(), Seq(1), Bytes::from_static(b"u"));
         let mut bytes = Vec::new();
         encode(&mut bytes, Salt::new(1, 99), 4096, &record);
         for other in [Salt::new(2, 99), Salt::new(1, 100), Salt::new(1, 99 | 1 << 40)] {
             let whole = matches!(Header::decode(&bytes, other), Decoded::Header(h) if h.body_holds(body(&bytes)));
             assert!(!whole);
         }
+    }
+
+    #[test]
+    fn a_deletion_is_of_version_2_and_what_version_1_knew_is_as_it_was() {
+        let salt = Salt::new(1, 2);
+        let encoded = |record: &Record| {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, salt, 4096, record);
+            assert_eq!(bytes.len(), record.encoded_len());
+            bytes
+        };
+        let name = DocName::parse("d").unwrap();
+        let update = encoded(&Record::update(name.clone(), Seq(1), Bytes::from_static(b"u")));
+        assert_eq!((update[4], update[5]), (1, 1));
+        let deleted = Record::deleted(name, Seq(2), 1_700_000_000_000);
+        let bytes = encoded(&deleted);
+        assert_eq!((bytes[4], bytes[5]), (2, 3));
+        let Decoded::Header(header) = Header::decode(&bytes, salt) else { panic!("not decoded") };
+        assert!(header.body_holds(body(&bytes)));
+        assert_eq!(Body::decode(header.kind, &body(&bytes)[header.name_len..]), Some(deleted.body));
+        assert!(Body::decode(Kind::Deleted, b"short").is_none());
     }
 
     #[test]

@@ -9,8 +9,6 @@
 
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-
 use super::error::JournalError;
 use super::files::Files;
 use super::record::{self, RECORD_HEADER_BYTES, RECORD_MAGIC, Record, SEAL_BYTES, Salt};
@@ -342,12 +340,12 @@ fn crc32c_before(crc: u32, bytes: &[u8]) -> u32 {
 impl Walk {
     /// The record at `offset`, whose header was read there; `None` when its name is not valid.
     pub(super) fn record_at(&mut self, offset: u64, header: &record::Header) -> Result<Option<Record>, JournalError> {
-        let (name_len, seq) = (header.name_len, Seq(header.seq));
+        let (name_len, seq, kind) = (header.name_len, Seq(header.seq), header.kind);
         let body = self.bytes_at(offset + RECORD_HEADER_BYTES as u64, header.body_len())?;
         let split = body.split_at_checked(name_len);
-        Ok(split.and_then(|(name, update)| {
+        Ok(split.and_then(|(name, body)| {
             let doc = DocName::parse_bytes(name).ok()?;
-            Some(Record { doc, seq, update: Bytes::copy_from_slice(update) })
+            Some(Record { doc, seq, body: record::Body::decode(kind, body)? })
         }))
     }
 

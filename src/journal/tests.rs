@@ -26,12 +26,15 @@ fn open(disk: &Disk) -> Result<(Journal, Recovery), JournalError> {
 }
 
 pub(super) fn record(doc: &str, seq: u64, update: impl Into<Bytes>) -> Record {
-    Record { doc: DocName::parse(doc).unwrap(), seq: Seq(seq), update: update.into() }
+    Record::update(DocName::parse(doc).unwrap(), Seq(seq), update.into())
 }
 
-/// The `n`th record of a doc: its bytes follow from its number, its length up to `len_max`.
+/// The `n`th record of a doc: its bytes follow from its number, its length up to `len_max`. Every seventh is a deletion.
 pub(super) fn nth(doc: &str, n: u64, len_max: u64) -> Record {
     let mut dice = Dice(n);
+    if n % 7 == 6 {
+        return Record::deleted(DocName::parse(doc).unwrap(), Seq(n), dice.roll(1 << 41));
+    }
     let len = 1 + dice.roll(len_max);
     record(doc, n, (0..len).map(|_| dice.roll(256) as u8).collect::<Vec<_>>())
 }
@@ -119,7 +122,7 @@ async fn until_syncing(disk: &Disk) {
 pub(super) fn layout(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut at = SEGMENT_HEADER_BYTES as usize;
     let mut found = Vec::new();
-    while bytes.get(at..at + 4) == Some(&record::RECORD_MAGIC) && bytes[at + 5] == 1 {
+    while bytes.get(at..at + 4) == Some(&record::RECORD_MAGIC) && bytes[at + 5] != 2 {
         let name = u16::from_le_bytes([bytes[at + 6], bytes[at + 7]]) as usize;
         let update = u32::from_le_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
         found.push(at..at + RECORD_HEADER_BYTES + name + update);

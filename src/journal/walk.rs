@@ -105,7 +105,7 @@ impl Walk {
                 return Ok(Step::Bad("a record has the wrong checksum"));
             }
             Ok(match header.kind {
-                Kind::Update => Step::Record(header),
+                Kind::Update | Kind::Deleted => Step::Record(header),
                 Kind::Seal => Step::Seal(header),
             })
         };
@@ -255,7 +255,7 @@ impl SegmentReader {
         };
         let record = self.walk.record_at(at, &header)?;
         self.walk.offset = at + (RECORD_HEADER_BYTES + header.body_len()) as u64;
-        record.ok_or_else(|| self.walk.corrupt(at, "a record's document name is not valid"))
+        record.ok_or_else(|| self.walk.corrupt(at, "a record's document name or contents are not valid"))
     }
 }
 

@@ -463,6 +463,11 @@ impl Replica {
         }
     }
 
+    /// Position up to which records are known to be on disk.
+    pub fn durable(&self) -> Seq {
+        self.durable
+    }
+
     /// Position of the last record.
     pub fn last_seq(&self) -> Seq {
         self.last_seq

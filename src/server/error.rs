@@ -22,6 +22,7 @@ pub(super) fn close_reason(error: &HubError) -> CloseReason {
         HubError::Draining => CloseReason::Restart,
         HubError::Storage(_) => CloseReason::StorageFailed,
         HubError::BadUpdate(_) => CloseReason::UpdateRefused,
+        HubError::Deleted { .. } => CloseReason::Deleted,
         HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => CloseReason::StorageFailed,
         HubError::NoSuchDocument(_) | HubError::Reloading(_) | HubError::BackupRunning => CloseReason::Reload,
     }
@@ -51,11 +52,14 @@ pub(super) struct Problem {
     /// For the `Allow` header.
     #[serde(skip)]
     allow: Option<String>,
+    /// When the document was deleted, milliseconds since 1970; only of `document-deleted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted_ms: Option<u64>,
 }
 
 impl Problem {
     fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, title, status: status.as_u16(), detail: detail.into(), allow: None }
+        Self { kind, title, status: status.as_u16(), detail: detail.into(), allow: None, deleted_ms: None }
     }
 
     /// 400: the request cannot be understood.
@@ -143,6 +147,10 @@ impl From<HubError> for Problem {
             HubError::NoSuchDocument(_) => {
                 Self::new(StatusCode::NOT_FOUND, "no-such-document", "The document does not exist", detail)
             }
+            HubError::Deleted { deleted_ms, .. } => {
+                let gone = Self::new(StatusCode::GONE, "document-deleted", "The document was deleted", detail);
+                Self { deleted_ms: Some(deleted_ms), ..gone }
+            }
             HubError::Draining | HubError::Reloading(_) => Self::unavailable(detail),
             HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => {
                 let title = "The document's stored form cannot be used";
@@ -185,6 +193,8 @@ mod tests {
     fn close_codes_follow_wire_6() {
         assert_eq!(close_reason(&HubError::Draining).ywebsocket_code(), 1012);
         assert_eq!(close_reason(&HubError::Storage("disk full".into())).ywebsocket_code(), 1013);
+        let deleted = HubError::Deleted { doc: DocName::parse("d").unwrap(), deleted_ms: 1 };
+        assert_eq!(close_reason(&deleted).ywebsocket_code(), 4404);
         assert_eq!(frame_reason(FrameError::TooLarge { bytes: 1 << 40 }).ywebsocket_code(), 4413);
         assert_eq!(frame_reason(FrameError::NotUtf8).ywebsocket_code(), 1007);
         assert_eq!(frame_reason(FrameError::Protocol("x")).ywebsocket_code(), 1002);
@@ -194,7 +204,8 @@ mod tests {
     fn problems_have_a_stable_type_and_the_right_status() {
         let name = DocName::parse("notes/a").unwrap();
         for (problem, status, kind) in [
-            (Problem::from(HubError::NoSuchDocument(name)), 404, "no-such-document"),
+            (Problem::from(HubError::NoSuchDocument(name.clone())), 404, "no-such-document"),
+            (Problem::from(HubError::Deleted { doc: name, deleted_ms: 1 }), 410, "document-deleted"),
             (Problem::from(HubError::Draining), 503, "unavailable"),
             (Problem::from(HubError::Storage("x".into())), 503, "storage-failed"),
             (Problem::from(HubError::BadUpdate("x".into())), 422, "bad-update"),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{LogAppend, Snapshot, Store, StoreError};
+use super::{Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError};
 use crate::ids::{DocName, Seq};
 use crate::limits::DOC_NAME_BYTES_MAX;
 
@@ -21,6 +21,10 @@ macro_rules! suite {
             st4_an_older_snapshot_is_passed_over
             st5_install_removes_exactly_what_it_covers
             st8_list_is_sorted_and_pages
+            st9_a_deletion_leaves_a_tombstone_and_no_contents
+            st9_a_replay_deletes_nothing_twice_and_nothing_that_came_later
+            st9_only_what_comes_after_a_tombstone_makes_the_document_live_again
+            st10_tombstones_are_neither_counted_nor_listed_unless_asked_for
             st11_names_are_paged_and_restored_documents_are_as_they_were
             st11_what_does_not_add_up_is_not_restored
             names_that_are_prefixes_of_each_other_do_not_mix
@@ -72,7 +76,7 @@ pub(super) fn nothing_is_there_at_first(make: Make<'_>) {
     let store = make();
     assert_eq!(show(&*store, "d"), "none");
     assert_eq!(store.head(&doc("d")).expect("asks"), None);
-    assert!(store.list("", None, 10).expect("lists").is_empty());
+    assert!(store.list(Listed::All, "", None, 10).expect("lists").is_empty());
     assert_eq!(store.documents().expect("counts"), 0);
     store.append(&[], 1).expect("an empty call is fine");
     store.append(&[LogAppend { doc: doc("d"), updates: Vec::new() }], 1).expect("an empty append is fine");
@@ -194,7 +198,7 @@ pub(super) fn st8_list_is_sorted_and_pages(make: Make<'_>) {
     store.append(&appends, 5).expect("appends");
     names.sort();
     let list = |prefix: &str, after: Option<&str>, limit| -> Vec<String> {
-        let listed = store.list(prefix, after.map(doc).as_ref(), limit).expect("lists");
+        let listed = store.list(Listed::Live, prefix, after.map(doc).as_ref(), limit).expect("lists");
         listed
             .into_iter()
             .map(|(name, head)| {
@@ -229,6 +233,8 @@ pub(super) fn st11_names_are_paged_and_restored_documents_are_as_they_were(make:
     from.install_snapshot(&doc("both"), &snapshot(5, &["state", "parked"]), 2_000).expect("installs");
     from.install_snapshot(&doc("snapshot"), &snapshot(7, &["all"]), 3_000).expect("installs");
     from.install_snapshot(&doc("empty"), &snapshot(0, &[]), 4_000).expect("installs");
+    from.append(&[append("gone", 1, 3)], 5_000).expect("appends");
+    delete(&*from, "gone", 4, 6_000);
     let into = make();
     let mut after = None;
     let mut names = Vec::new();
@@ -237,14 +243,14 @@ pub(super) fn st11_names_are_paged_and_restored_documents_are_as_they_were(make:
         names.push(name.to_string());
         after = Some(name);
     }
-    assert_eq!(names, ["both", "empty", "log", "snapshot"]);
+    assert_eq!(names, ["both", "empty", "gone", "log", "snapshot"]);
     into.make_durable().expect("syncs");
     assert_eq!(into.documents().expect("counts"), 4);
     for name in &names {
         assert_eq!(show(&*into, name), show(&*from, name));
         let times = |store: &dyn Store| {
             let head = store.head(&doc(name)).expect("asks").expect("has a head");
-            (head.created_ms, head.updated_ms)
+            (head.created_ms, head.updated_ms, head.deleted_ms)
         };
         assert_eq!(times(&*into), times(&*from), "{name}");
     }
@@ -270,6 +276,100 @@ pub(super) fn st11_what_does_not_add_up_is_not_restored(make: Make<'_>) {
         assert_eq!(show(&*store, "new"), "none");
     }
     assert_eq!(store.documents().expect("counts"), 1);
+}
+
+pub(super) fn delete(store: &dyn Store, name: &str, seq: u64, at_ms: u64) {
+    store.delete(&[Deletion { doc: doc(name), seq: Seq(seq), at_ms }]).expect("deletes");
+}
+
+fn deleted_ms(store: &dyn Store, name: &str) -> Option<u64> {
+    store.head(&doc(name)).expect("asks").expect("has a head").deleted_ms
+}
+
+pub(super) fn st9_a_deletion_leaves_a_tombstone_and_no_contents(make: Make<'_>) {
+    let store = make();
+    store.append(&[append("d", 1, 3), append("dd", 1, 2)], 100).expect("appends");
+    store.install_snapshot(&doc("d"), &snapshot(2, &["state", "parked"]), 200).expect("installs");
+    // Records 4 and 5 went with the deletion before they came here, and nobody misses them.
+    delete(&*store, "d", 6, 300);
+    assert_eq!(show(&*store, "d"), "@6 [] []");
+    let head = store.head(&doc("d")).expect("asks").expect("has a head");
+    let position = DocHead { last_seq: Seq(6), snapshot_seq: Seq(6), ..DocHead::default() };
+    assert_eq!(head, DocHead { created_ms: 100, updated_ms: 300, deleted_ms: Some(300), ..position });
+    assert_eq!(show(&*store, "dd"), "@0 [] [1:dd#1 2:dd#2]");
+    // One that was never stored: made and deleted within one journal.
+    delete(&*store, "brief", 2, 400);
+    assert_eq!((show(&*store, "brief"), deleted_ms(&*store, "brief")), ("@2 [] []".to_owned(), Some(400)));
+    store.delete(&[]).expect("an empty call is fine");
+}
+
+pub(super) fn st9_a_replay_deletes_nothing_twice_and_nothing_that_came_later(make: Make<'_>) {
+    let store = make();
+    let replay = |at_ms| {
+        store.append(&[append("d", 1, 3)], 1).expect("replays");
+        delete(&*store, "d", 4, at_ms);
+        store.append(&[append("d", 5, 6)], 2).expect("replays");
+    };
+    replay(10);
+    let before = store.head(&doc("d")).expect("asks");
+    assert_eq!((show(&*store, "d"), deleted_ms(&*store, "d")), ("@4 [] [5:d#5 6:d#6]".to_owned(), None));
+    replay(20);
+    assert_eq!(store.head(&doc("d")).expect("asks"), before);
+    delete(&*store, "d", 7, 30);
+    replay(40);
+    delete(&*store, "d", 7, 50);
+    assert_eq!((show(&*store, "d"), deleted_ms(&*store, "d")), ("@7 [] []".to_owned(), Some(30)));
+    // Twice in one call, as one checkpoint may find it.
+    let twice = [8, 9].map(|seq| Deletion { doc: doc("d"), seq: Seq(seq), at_ms: seq * 10 });
+    store.delete(&twice).expect("deletes");
+    assert_eq!((show(&*store, "d"), deleted_ms(&*store, "d")), ("@9 [] []".to_owned(), Some(90)));
+    assert_eq!(store.documents().expect("counts"), 0);
+}
+
+pub(super) fn st9_only_what_comes_after_a_tombstone_makes_the_document_live_again(make: Make<'_>) {
+    let store = make();
+    store.append(&[append("d", 1, 3)], 100).expect("appends");
+    delete(&*store, "d", 4, 200);
+    // A fold that read the document before it was deleted, and one that claims the very position.
+    for covers in [3, 4] {
+        store.install_snapshot(&doc("d"), &snapshot(covers, &["old"]), 300).expect("passes over");
+    }
+    store.append(&[append("d", 1, 4)], 300).expect("passes over");
+    assert_eq!((show(&*store, "d"), deleted_ms(&*store, "d")), ("@4 [] []".to_owned(), Some(200)));
+    store.append(&[append("d", 6, 7)], 400).expect_err("position 5 is missing");
+    assert_eq!(deleted_ms(&*store, "d"), Some(200));
+
+    store.append(&[append("d", 5, 6)], 500).expect("appends");
+    store.install_snapshot(&doc("d"), &snapshot(3, &["old"]), 600).expect("passes over");
+    assert_eq!(show(&*store, "d"), "@4 [] [5:d#5 6:d#6]");
+    let head = store.head(&doc("d")).expect("asks").expect("has a head");
+    assert_eq!((head.created_ms, head.updated_ms, head.deleted_ms), (500, 500, None));
+    store.install_snapshot(&doc("d"), &snapshot(5, &["new"]), 700).expect("installs");
+    assert_eq!(show(&*store, "d"), "@5 [new] [6:d#6]");
+
+    delete(&*store, "d", 7, 800);
+    store.install_snapshot(&doc("d"), &snapshot(9, &["restored"]), 900).expect("installs");
+    assert_eq!((show(&*store, "d"), deleted_ms(&*store, "d")), ("@9 [restored] []".to_owned(), None));
+    assert_eq!(store.documents().expect("counts"), 1);
+}
+
+pub(super) fn st10_tombstones_are_neither_counted_nor_listed_unless_asked_for(make: Make<'_>) {
+    let store = make();
+    let appends: Vec<_> = ["a", "b", "c", "d", "e"].map(|name| append(name, 1, 1)).into();
+    store.append(&appends, 1).expect("appends");
+    for name in ["a", "c", "e"] {
+        delete(&*store, name, 2, 2);
+    }
+    store.append(&[append("e", 3, 3)], 3).expect("appends");
+    assert_eq!(store.documents().expect("counts"), 3);
+    let list = |listed, after: Option<&str>, limit| -> String {
+        let found = store.list(listed, "", after.map(doc).as_ref(), limit).expect("lists");
+        found.into_iter().map(|(name, _)| name.to_string()).collect()
+    };
+    assert_eq!([Listed::Live, Listed::Deleted, Listed::All].map(|l| list(l, None, 9)), ["bde", "ac", "abcde"]);
+    // A page is full of what was asked for.
+    assert_eq!((list(Listed::Live, None, 2), list(Listed::Live, Some("b"), 2)), ("bd".to_owned(), "de".to_owned()));
+    assert_eq!(list(Listed::Deleted, Some("a"), 2), "c");
 }
 
 pub(super) fn names_that_are_prefixes_of_each_other_do_not_mix(make: Make<'_>) {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{DocHead, LogAppend, Snapshot, Store, StoreError, StoredDocument};
+use super::{Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument};
 use crate::ids::{DocName, Seq};
 
 /// Documents in memory. ST3 and ST6 hold trivially: there is no disk and no engine.
@@ -25,6 +25,7 @@ struct Document {
     records: Vec<Seq>,
     created_ms: u64,
     updated_ms: u64,
+    deleted_ms: Option<u64>,
 }
 
 impl Document {
@@ -37,7 +38,23 @@ impl Document {
             records: Vec::new(),
             created_ms: now_ms,
             updated_ms: now_ms,
+            deleted_ms: None,
         }
+    }
+
+    /// What a deletion leaves of a document.
+    fn bury(&mut self, deletion: &Deletion) {
+        let Deletion { doc: _, seq, at_ms } = *deletion;
+        let created_ms = self.created_ms;
+        *self = Self { last_seq: seq, snapshot_seq: seq, created_ms, deleted_ms: Some(at_ms), ..Self::new(at_ms) };
+    }
+
+    /// Something new is stored: a tombstone becomes a document, made now.
+    fn revive(&mut self, now_ms: u64) {
+        if self.deleted_ms.take().is_some() {
+            self.created_ms = now_ms;
+        }
+        self.updated_ms = now_ms;
     }
 
     fn head(&self) -> DocHead {
@@ -50,6 +67,7 @@ impl Document {
             log_records: self.records.len() as u64,
             created_ms: self.created_ms,
             updated_ms: self.updated_ms,
+            deleted_ms: self.deleted_ms,
         }
     }
 }
@@ -78,7 +96,13 @@ impl Store for MemoryStore {
         Ok(self.documents_locked().get(doc).map(Document::head))
     }
 
-    fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError> {
+    fn list(
+        &self,
+        listed: Listed,
+        prefix: &str,
+        after: Option<&DocName>,
+        limit: usize,
+    ) -> Result<Vec<(DocName, DocHead)>, StoreError> {
         let from = match after {
             Some(name) if name.as_str() >= prefix => Bound::Excluded(name.as_str()),
             Some(_) | None => Bound::Included(prefix),
@@ -87,8 +111,9 @@ impl Store for MemoryStore {
             .documents_locked()
             .range::<str, _>((from, Bound::Unbounded))
             .take_while(|(name, _)| name.as_str().starts_with(prefix))
-            .take(limit)
             .map(|(name, d)| (name.clone(), d.head()))
+            .filter(|(_, head)| listed.shows(head))
+            .take(limit)
             .collect())
     }
 
@@ -117,7 +142,7 @@ impl Store for MemoryStore {
             document.log.extend_from_slice(new);
             document.records.push(*new_last);
             document.last_seq = *new_last;
-            document.updated_ms = now_ms;
+            document.revive(now_ms);
         }
         Ok(())
     }
@@ -125,14 +150,15 @@ impl Store for MemoryStore {
     fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError> {
         let mut documents = self.documents_locked();
         let document = documents.entry(doc.clone()).or_insert_with(|| Document::new(now_ms));
-        if snapshot.covers < document.snapshot_seq {
+        let is_buried = document.deleted_ms.is_some() && snapshot.covers <= document.last_seq;
+        if is_buried || snapshot.covers < document.snapshot_seq {
             return Ok(());
         }
         document.snapshot = snapshot.updates.clone();
         document.snapshot_seq = snapshot.covers;
         if snapshot.covers > document.last_seq {
             document.last_seq = snapshot.covers;
-            document.updated_ms = now_ms;
+            document.revive(now_ms);
         }
         document.log.retain(|(seq, _)| *seq > snapshot.covers);
         document.records.retain(|last| *last > snapshot.covers);
@@ -154,8 +180,21 @@ impl Store for MemoryStore {
             records: document.log.last().map(|(last, _)| *last).into_iter().collect(),
             created_ms: head.created_ms,
             updated_ms: head.updated_ms,
+            deleted_ms: head.deleted_ms,
         };
         documents.insert(doc.clone(), restored);
+        Ok(())
+    }
+
+    fn delete(&self, deletions: &[Deletion]) -> Result<(), StoreError> {
+        let mut documents = self.documents_locked();
+        for deletion in deletions {
+            let last_seq = documents.get(&deletion.doc).map_or(Seq::ZERO, |d| d.last_seq);
+            if last_seq < deletion.seq {
+                let new = || Document::new(deletion.at_ms);
+                documents.entry(deletion.doc.clone()).or_insert_with(new).bury(deletion);
+            }
+        }
         Ok(())
     }
 
@@ -172,7 +211,7 @@ impl Store for MemoryStore {
     }
 
     fn documents(&self) -> Result<u64, StoreError> {
-        Ok(self.documents_locked().len() as u64)
+        Ok(self.documents_locked().values().filter(|d| d.deleted_ms.is_none()).count() as u64)
     }
 }
 

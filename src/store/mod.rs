@@ -12,6 +12,11 @@
 //! - **ST6** No entry given to the engine is larger than [`crate::limits::STORE_ENTRY_BYTES_MAX`] (S3).
 //! - **ST7** Damage is an error that names the document and the record, never wrong data and never a panic.
 //! - **ST8** `list` is sorted by the bytes of the names.
+//! - **ST9** `delete` is durable when it returns, whole or not at all for each document, and idempotent by position as
+//!   `append` is. It leaves a tombstone: the catalogue entry with its `last_seq` and the time, and nothing of the
+//!   contents, sooner or later not even on disk. Only `append` or a snapshot after that position makes the document
+//!   live again, with what they bring and nothing from before.
+//! - **ST10** `documents` counts live documents; `list` shows them or the tombstones, as asked.
 //! - **ST11** `names` lists documents whose catalogue entries are damaged as well; `restore` writes a document as it was
 //!   elsewhere, with its positions and times, where none of that name is.
 
@@ -84,6 +89,38 @@ impl LogAppend {
     }
 }
 
+/// A document to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// Which.
+    pub doc: DocName,
+    /// Position of the deletion: everything below it goes.
+    pub seq: Seq,
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// Which catalogue entries to list (ST10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listed {
+    /// Documents.
+    Live,
+    /// Tombstones.
+    Deleted,
+    /// Both.
+    All,
+}
+
+impl Listed {
+    fn shows(self, head: &DocHead) -> bool {
+        match self {
+            Listed::Live => head.deleted_ms.is_none(),
+            Listed::Deleted => head.deleted_ms.is_some(),
+            Listed::All => true,
+        }
+    }
+}
+
 /// A whole document as one list of updates.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -98,7 +135,7 @@ pub struct Snapshot {
 pub struct DocHead {
     /// Position of the last record.
     pub last_seq: Seq,
-    /// Position the snapshot covers; zero without one.
+    /// Position the snapshot covers; without one zero, or that of the last deletion.
     pub snapshot_seq: Seq,
     /// Bytes of the snapshot's updates.
     pub snapshot_bytes: u64,
@@ -112,6 +149,9 @@ pub struct DocHead {
     pub created_ms: u64,
     /// Last stored, milliseconds since 1970.
     pub updated_ms: u64,
+    /// When it was deleted, milliseconds since 1970: this is a tombstone, and the position is all that is left of the
+    /// document. Of a live document, `None`.
+    pub deleted_ms: Option<u64>,
 }
 
 /// A document as stored.
@@ -140,6 +180,9 @@ impl StoredDocument {
         if next != last_seq {
             return Err(format!("its log ends at position {next}, not at {last_seq}"));
         }
+        if self.head.deleted_ms.is_some() && !(self.snapshot.is_empty() && self.log.is_empty()) {
+            return Err("it is deleted, yet it has contents".to_owned());
+        }
         Ok(DocHead {
             snapshot_bytes: self.snapshot.iter().map(|update| update.len() as u64).sum(),
             log_bytes: self.log.iter().map(|(_, update)| update.len() as u64).sum(),
@@ -152,12 +195,19 @@ impl StoredDocument {
 
 /// Where documents rest. Calls block; the hub makes them off its tasks.
 pub trait Store: Send + Sync + 'static {
-    /// The whole document, or `None` if nothing is stored under that name (ST1).
+    /// The whole document, or `None` if nothing is stored under that name (ST1). Of a tombstone, its head and no
+    /// updates.
     fn load(&self, doc: &DocName) -> Result<Option<StoredDocument>, StoreError>;
     /// The catalogue entry alone.
     fn head(&self, doc: &DocName) -> Result<Option<DocHead>, StoreError>;
-    /// Up to `limit` documents whose names start with `prefix` and come after `after` (ST8).
-    fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError>;
+    /// Up to `limit` documents whose names start with `prefix` and come after `after` (ST8, ST10).
+    fn list(
+        &self,
+        listed: Listed,
+        prefix: &str,
+        after: Option<&DocName>,
+        limit: usize,
+    ) -> Result<Vec<(DocName, DocHead)>, StoreError>;
     /// Up to `limit` names after `after`, of whatever state their documents are in (ST8, ST11).
     fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError>;
     /// Appends one coalesced record per document (ST2). `now_ms` is milliseconds since 1970. Not durable until
@@ -166,10 +216,13 @@ pub trait Store: Send + Sync + 'static {
     /// Errors: [`StoreError::Damaged`] when a document's catalogue entry is damaged or its positions leave a gap; then
     /// nothing of the call is written, and it may be made again without that document.
     fn append(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError>;
+    /// Turns documents into tombstones, also ones that are not there (ST9). Deletions at or below a document's
+    /// `last_seq` are passed over. Makes them durable itself.
+    fn delete(&self, deletions: &[Deletion]) -> Result<(), StoreError>;
     /// Replaces the log up to `snapshot.covers` by the snapshot (ST4, ST5). Makes what it must durable itself.
     ///
     /// Creates the document if need be, and raises `last_seq` to `covers`. A snapshot that covers less than the one in
-    /// place is passed over: the log it would need is gone.
+    /// place is passed over: the log it would need is gone. So is one that covers no more than a tombstone.
     fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError>;
     /// Writes a document that is not there as it was elsewhere (ST11). Of its head the positions and times count, the
     /// rest follows from its updates. Not durable until [`Store::make_durable`].
@@ -188,6 +241,6 @@ pub trait Store: Send + Sync + 'static {
     fn reopen(&self) -> Result<(), StoreError>;
     /// Bytes on disk, live and dead.
     fn bytes_on_disk(&self) -> Result<u64, StoreError>;
-    /// Number of documents.
+    /// Number of live documents (ST10).
     fn documents(&self) -> Result<u64, StoreError>;
 }

@@ -82,7 +82,14 @@ pub(super) struct Root {
     pub checkpoint: u64,
 }
 
-/// Schema 1 of a catalogue entry. Never changed: a new schema is a new struct.
+/// Schema 2 of a catalogue entry, since format 2 of the data directory. Never changed: a new schema is a new struct.
+#[derive(Serialize, Deserialize)]
+struct EntryV2 {
+    head: EntryV1,
+    deleted_ms: Option<u64>,
+}
+
+/// Schema 1 of a catalogue entry, read for ever (S10).
 #[derive(Serialize, Deserialize)]
 struct EntryV1 {
     last_seq: u64,
@@ -100,9 +107,10 @@ struct EntryV1 {
 const ENTRY_MAGIC: u8 = b'H';
 const ROOT_MAGIC: u8 = b'R';
 const SCHEMA_V1: u8 = 1;
+const SCHEMA_V2: u8 = 2;
 const CODEC_BINCODE2: u8 = 1;
 const ENVELOPE_BYTES: usize = 7;
-/// Most bytes bincode may claim while it decodes; entries have at most ten integers.
+/// Most bytes bincode may claim while it decodes; entries have about a dozen integers.
 const ENVELOPE_BODY_BYTES_MAX: usize = 256;
 
 /// A catalogue entry of `doc` as bytes.
@@ -120,13 +128,26 @@ pub(super) fn encode_entry(doc: &DocName, entry: &Entry) -> Vec<u8> {
         generation: entry.generation,
         untidy: entry.untidy,
     };
-    seal(ENTRY_MAGIC, doc.as_bytes(), &v1)
+    seal(ENTRY_MAGIC, SCHEMA_V2, doc.as_bytes(), &EntryV2 { head: v1, deleted_ms: head.deleted_ms })
 }
 
-/// The catalogue entry of `doc` that [`encode_entry`] made.
+/// The catalogue entry of `doc` that [`encode_entry`], or a weft of an earlier format, made.
 pub(super) fn decode_entry(doc: &DocName, bytes: &[u8]) -> Result<Entry, Flaw> {
-    let v1: EntryV1 = unseal(ENTRY_MAGIC, doc.as_bytes(), bytes)?;
-    if v1.snapshot_seq > v1.last_seq || (v1.generation == 0 && v1.snapshot_seq != 0) {
+    let envelope = unseal(ENTRY_MAGIC, doc.as_bytes(), bytes)?;
+    let EntryV2 { head: v1, deleted_ms } = match envelope.schema {
+        SCHEMA_V1 => {
+            let head: EntryV1 = envelope.decode()?;
+            // Before there were deletions, only a snapshot could cover anything.
+            if head.generation == 0 && head.snapshot_seq != 0 {
+                return Err(Flaw::Contents);
+            }
+            EntryV2 { head, deleted_ms: None }
+        }
+        SCHEMA_V2 => envelope.decode()?,
+        newer => return Err(Flaw::Version(newer)),
+    };
+    let is_bare = v1.snapshot_seq == v1.last_seq && v1.generation == 0 && v1.snapshot_bytes == 0;
+    if v1.snapshot_seq > v1.last_seq || (deleted_ms.is_some() && !is_bare) {
         return Err(Flaw::Contents);
     }
     Ok(Entry {
@@ -139,6 +160,7 @@ pub(super) fn decode_entry(doc: &DocName, bytes: &[u8]) -> Result<Entry, Flaw> {
             log_records: v1.log_records,
             created_ms: v1.created_ms,
             updated_ms: v1.updated_ms,
+            deleted_ms,
         },
         generation: v1.generation,
         untidy: v1.untidy,
@@ -147,20 +169,24 @@ pub(super) fn decode_entry(doc: &DocName, bytes: &[u8]) -> Result<Entry, Flaw> {
 
 /// The root record as bytes.
 pub(super) fn encode_root(root: &Root) -> Vec<u8> {
-    seal(ROOT_MAGIC, b"", root)
+    seal(ROOT_MAGIC, SCHEMA_V1, b"", root)
 }
 
 /// The root record that [`encode_root`] made.
 pub(super) fn decode_root(bytes: &[u8]) -> Result<Root, Flaw> {
-    unseal(ROOT_MAGIC, b"", bytes)
+    let envelope = unseal(ROOT_MAGIC, b"", bytes)?;
+    match envelope.schema {
+        SCHEMA_V1 => envelope.decode(),
+        newer => Err(Flaw::Version(newer)),
+    }
 }
 
 fn codec() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<ENVELOPE_BODY_BYTES_MAX>()
 }
 
-fn seal<T: Serialize>(magic: u8, salt: &[u8], value: &T) -> Vec<u8> {
-    let mut out = vec![magic, SCHEMA_V1, CODEC_BINCODE2, 0, 0, 0, 0];
+fn seal<T: Serialize>(magic: u8, schema: u8, salt: &[u8], value: &T) -> Vec<u8> {
+    let mut out = vec![magic, schema, CODEC_BINCODE2, 0, 0, 0, 0];
     // Structs of integers into a growing vector: bincode has no way to fail.
     bincode::serde::encode_into_std_write(value, &mut out, codec()).expect("integers always encode");
     let crc = envelope_crc(salt, &out);
@@ -168,7 +194,13 @@ fn seal<T: Serialize>(magic: u8, salt: &[u8], value: &T) -> Vec<u8> {
     out
 }
 
-fn unseal<T: serde::de::DeserializeOwned>(magic: u8, salt: &[u8], bytes: &[u8]) -> Result<T, Flaw> {
+/// The inside of an envelope whose checksum holds.
+struct Envelope<'a> {
+    schema: u8,
+    body: &'a [u8],
+}
+
+fn unseal<'a>(magic: u8, salt: &[u8], bytes: &'a [u8]) -> Result<Envelope<'a>, Flaw> {
     let Some(([found, schema, codec_id, crc @ ..], body)) = bytes.split_first_chunk::<ENVELOPE_BYTES>() else {
         return Err(Flaw::Short(bytes.len()));
     };
@@ -180,15 +212,18 @@ fn unseal<T: serde::de::DeserializeOwned>(magic: u8, salt: &[u8], bytes: &[u8]) 
     if envelope_crc(salt, bytes) != u32::from_le_bytes(*crc) {
         return Err(Flaw::Checksum);
     }
-    if *schema != SCHEMA_V1 {
-        return Err(Flaw::Version(*schema));
-    }
     if *codec_id != CODEC_BINCODE2 {
         return Err(Flaw::Codec(*codec_id));
     }
-    match bincode::serde::decode_from_slice(body, codec()) {
-        Ok((value, used)) if used == body.len() => Ok(value),
-        Ok(_) | Err(_) => Err(Flaw::Contents),
+    Ok(Envelope { schema: *schema, body })
+}
+
+impl Envelope<'_> {
+    fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, Flaw> {
+        match bincode::serde::decode_from_slice(self.body, codec()) {
+            Ok((value, used)) if used == self.body.len() => Ok(value),
+            Ok(_) | Err(_) => Err(Flaw::Contents),
+        }
     }
 }
 
@@ -327,6 +362,7 @@ mod tests {
                 log_records: 3,
                 created_ms: 1_700_000_000_000,
                 updated_ms: 1_800_000_000_000,
+                deleted_ms: None,
             },
             generation: 7,
             untidy: true,
@@ -354,6 +390,35 @@ mod tests {
         assert_eq!(decode_entry(&d, &bytes), Ok(entry()));
         refuses_all_damage(&bytes, |b| decode_entry(&d, b));
         assert_eq!(decode_entry(&doc("notes/b"), &bytes), Err(Flaw::Checksum));
+    }
+
+    #[test]
+    fn st9_a_tombstone_is_an_entry_without_contents() {
+        let d = doc("d");
+        let head = DocHead {
+            last_seq: Seq(9),
+            snapshot_seq: Seq(9),
+            deleted_ms: Some(1_800_000_000_000),
+            ..DocHead::default()
+        };
+        let tombstone = Entry { head, generation: 0, untidy: true };
+        let bytes = encode_entry(&d, &tombstone);
+        assert_eq!(decode_entry(&d, &bytes).as_ref(), Ok(&tombstone));
+        refuses_all_damage(&bytes, |b| decode_entry(&d, b));
+        let with_contents = Entry { generation: 3, ..tombstone };
+        assert_eq!(decode_entry(&d, &encode_entry(&d, &with_contents)), Err(Flaw::Contents));
+    }
+
+    /// As weft wrote it before there were tombstones.
+    #[test]
+    fn s10_schema_1_of_an_entry_is_read_for_ever() {
+        let d = doc("notes/ä");
+        let bytes = [
+            0x48, 0x01, 0x01, 0x1a, 0x18, 0xbb, 0xf6, 0xfd, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0xfc, 0x70,
+            0x11, 0x01, 0x00, 0xfc, 0xe0, 0x93, 0x04, 0x00, 0xfb, 0xe7, 0x03, 0x14, 0x03, 0xfd, 0x00, 0x68, 0xe5, 0xcf,
+            0x8b, 0x01, 0x00, 0x00, 0xfd, 0x00, 0x50, 0x5c, 0x18, 0xa3, 0x01, 0x00, 0x00, 0x07, 0x01,
+        ];
+        assert_eq!(decode_entry(&d, &bytes), Ok(entry()));
     }
 
     #[test]

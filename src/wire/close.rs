@@ -15,6 +15,8 @@ pub enum CloseReason {
     UpdateRefused,
     /// The document name in the URL breaks the rules of contract 2.2.
     BadName,
+    /// An admin deleted the document; a copy that a client still has cannot bring it back.
+    Deleted,
     /// Writes are refused because storage failed (S7).
     StorageFailed,
     /// The WebSocket protocol itself was violated; carries its RFC 6455 code.
@@ -31,6 +33,7 @@ impl CloseReason {
             CloseReason::Restart | CloseReason::Reload => 1012,
             CloseReason::Overloaded | CloseReason::StorageFailed => 1013,
             CloseReason::Garbage | CloseReason::BadName => 4400,
+            CloseReason::Deleted => 4404,
             CloseReason::UpdateRefused => 4413,
             CloseReason::Protocol(code) => code,
             CloseReason::Client => 1000,
@@ -46,6 +49,7 @@ impl CloseReason {
             CloseReason::Garbage => "too many malformed messages",
             CloseReason::UpdateRefused => "update refused",
             CloseReason::BadName => "invalid document name",
+            CloseReason::Deleted => "document deleted",
             CloseReason::StorageFailed => "storage unavailable",
             CloseReason::Protocol(_) => "websocket protocol error",
             CloseReason::Client => "",

@@ -7,6 +7,7 @@ mod cli;
 mod connections;
 mod converge;
 mod crash;
+mod deletion;
 mod frames;
 mod golden;
 mod health;

@@ -127,7 +127,7 @@ fn read(store: &dyn Store, cut: &CutGuard, name: &DocName) -> Result<Option<Docu
         name: name.clone(),
         created_ms: head.created_ms,
         updated_ms: head.updated_ms,
-        deleted_ms: None,
+        deleted_ms: head.deleted_ms,
         last_seq: head.last_seq,
         snapshot_seq: head.snapshot_seq,
         snapshot,

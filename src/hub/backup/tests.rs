@@ -12,7 +12,7 @@ use super::*;
 use crate::backup::{BackupError, Item, Reader, Totals};
 use crate::hub::{Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
-use crate::store::{DocHead, LogAppend, MemoryStore, Snapshot};
+use crate::store::{Deletion, DocHead, Listed, LogAppend, MemoryStore, Snapshot};
 
 fn doc(name: &str) -> DocName {
     DocName::parse(name).expect("a valid name")
@@ -210,8 +210,17 @@ impl Store for Damaging {
     fn head(&self, doc: &DocName) -> Result<Option<DocHead>, StoreError> {
         self.store.head(doc)
     }
-    fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError> {
-        self.store.list(prefix, after, limit)
+    fn list(
+        &self,
+        listed: Listed,
+        prefix: &str,
+        after: Option<&DocName>,
+        limit: usize,
+    ) -> Result<Vec<(DocName, DocHead)>, StoreError> {
+        self.store.list(listed, prefix, after, limit)
+    }
+    fn delete(&self, deletions: &[Deletion]) -> Result<(), StoreError> {
+        self.store.delete(deletions)
     }
     fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError> {
         self.store.names(after, limit)

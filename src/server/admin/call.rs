@@ -16,6 +16,7 @@ pub(super) enum Call {
     Ready,
     List(ListQuery),
     Show(DocName),
+    Delete(DocName),
     Encode(DocName, Option<Bytes>),
     StateVector(DocName),
     Content(DocName),
@@ -96,9 +97,11 @@ pub(super) static ROUTES: &[Route] = &[
             prefix: query.take("prefix").unwrap_or_default(),
             after: query.take_doc("after")?,
             limit: Some(query.take_limit(LIST_DEFAULT, LIST_MAX)?),
+            deleted: query.take_flag("deleted")?,
         }))
     }),
     Route::get("/api/v1/docs/{doc}", |path, _| Ok(Call::Show(path.doc()?))),
+    Route::new(Method::DELETE, "/api/v1/docs/{doc}", |path, _| Ok(Call::Delete(path.doc()?))),
     Route::get("/api/v1/docs/{doc}/update", |path, query| {
         Ok(Call::Encode(path.doc()?, query.take_state_vector("sv")?))
     }),
@@ -167,9 +170,16 @@ mod tests {
 
     #[test]
     fn routes_are_those_of_the_contract() {
-        let list = |prefix: &str, after: Option<&str>, limit| {
-            Ok(Call::List(ListQuery { prefix: prefix.into(), after: after.map(doc), limit: Some(limit) }))
+        let query = |prefix: &str, after: Option<&str>, limit| ListQuery {
+            prefix: prefix.into(),
+            after: after.map(doc),
+            limit: Some(limit),
+            deleted: false,
         };
+        let list = |prefix: &str, after: Option<&str>, limit| Ok(Call::List(query(prefix, after, limit)));
+        let tombstones = ListQuery { deleted: true, ..query("", None, LIST_DEFAULT) };
+        assert_eq!(call(Method::GET, "/api/v1/docs?deleted=true"), Ok(Call::List(tombstones)));
+        assert_eq!(call(Method::DELETE, "/api/v1/docs/a%2Fb"), Ok(Call::Delete(doc("a/b"))));
         assert_eq!(call(Method::GET, "/health"), Ok(Call::Health));
         assert_eq!(call(Method::HEAD, "/ready"), Ok(Call::Ready));
         assert_eq!(call(Method::GET, "/api/v1/docs"), list("", None, LIST_DEFAULT));
@@ -209,6 +219,9 @@ mod tests {
             (Method::GET, "/api/v1/docs/a/nothing", 404),
             (Method::POST, "/health", 405),
             (Method::POST, "/api/v1/docs", 405),
+            (Method::DELETE, "/api/v1/docs", 405),
+            (Method::PUT, "/api/v1/docs/a", 405),
+            (Method::DELETE, "/api/v1/docs/a?force=true", 400),
             (Method::PUT, "/api/v1/docs/a/update", 405),
             (Method::GET, "/api/v1/docs/a/compact", 405),
             (Method::POST, "/api/v1/docs/a/text", 405),

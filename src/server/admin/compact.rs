@@ -41,7 +41,7 @@ pub(super) async fn all(hub: Hub, min_log_bytes: u64, dry_run: bool) -> Result<A
 }
 
 async fn page(hub: &Hub, after: Option<DocName>) -> Result<Vec<DocSummary>, HubError> {
-    hub.list(ListQuery { prefix: String::new(), after, limit: Some(LIST_DEFAULT) }).await
+    hub.list(ListQuery { after, limit: Some(LIST_DEFAULT), ..ListQuery::default() }).await
 }
 
 async fn compact(

@@ -32,6 +32,7 @@ impl Api {
             }
             Call::List(query) => json(&list(hub, query).await?),
             Call::Show(doc) => json(&hub.show(&doc).await?),
+            Call::Delete(doc) => json(&hub.delete(&doc).await?),
             Call::Encode(doc, sv) => binary(hub.encode(&doc, sv).await?),
             Call::StateVector(doc) => binary(hub.state_vector(&doc).await?),
             Call::Content(doc) => json(&hub.content(&doc).await?),
@@ -84,6 +85,7 @@ mod tests {
             log_records: 0,
             updated_ms: 0,
             peers: 0,
+            deleted_ms: None,
         };
         let docs = vec![summary("a"), summary("b"), summary("c")];
         let full = page(docs.clone(), 2);

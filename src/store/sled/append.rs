@@ -11,15 +11,21 @@ use super::batches::Batches;
 use super::{SledStore, new_entry};
 use crate::ids::{DocName, Seq};
 
-/// Whether this call creates the document.
-type IsNew = bool;
+/// What an append does to the number of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Becomes {
+    /// The document was not there, or deleted.
+    Live,
+    /// It was there.
+    Longer,
+}
 
 impl SledStore {
     /// As [`super::super::Store::append`].
     pub(super) fn append_records(&self, appends: &[LogAppend], now_ms: u64) -> Result<(), StoreError> {
         const OP: &str = "append";
         let mut writer = self.writer(OP)?;
-        let mut entries: BTreeMap<&DocName, (Entry, IsNew)> = BTreeMap::new();
+        let mut entries: BTreeMap<&DocName, (Entry, Becomes)> = BTreeMap::new();
         let mut contents = Batches::default();
         // Nothing reaches sled before all was checked and encoded.
         for append in appends {
@@ -39,15 +45,15 @@ impl SledStore {
                             // would lie between them.
                             let beyond = keys::log_from(doc, last_stored.next());
                             self.remove_chunks(doc, beyond, |_| true, &mut contents)?;
-                            (entry, false)
+                            revived(entry, now_ms)
                         }
                         Some(entry) => {
                             self.sweep(doc, Some(&entry), &mut contents)?;
-                            (Entry { untidy: false, ..entry }, false)
+                            revived(Entry { untidy: false, ..entry }, now_ms)
                         }
                         None => {
                             self.sweep(doc, None, &mut contents)?;
-                            (new_entry(now_ms), true)
+                            (new_entry(now_ms), Becomes::Live)
                         }
                     };
                     entries.entry(doc).or_insert(known)
@@ -59,8 +65,8 @@ impl SledStore {
         // sled did not keep its batches whole.
         let mut catalogue = Batches::default();
         let mut root = writer.root;
-        for (doc, (entry, is_new)) in &entries {
-            root.documents += u64::from(*is_new);
+        for (doc, (entry, becomes)) in &entries {
+            root.documents += u64::from(*becomes == Becomes::Live);
             catalogue.insert_entry(doc, entry, &root);
         }
         self.apply(&mut writer, OP, contents)?;
@@ -68,6 +74,15 @@ impl SledStore {
         self.set_root(&mut writer, root);
         Ok(())
     }
+}
+
+/// The entry of a document that something is added to: a tombstone becomes a document, made now (ST9).
+fn revived(mut entry: Entry, now_ms: u64) -> (Entry, Becomes) {
+    if entry.head.deleted_ms.take().is_none() {
+        return (entry, Becomes::Longer);
+    }
+    entry.head.created_ms = now_ms;
+    (entry, Becomes::Live)
 }
 
 /// Encodes what is new of `append` as one record and enters it into `entry`.

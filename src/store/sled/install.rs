@@ -76,7 +76,11 @@ impl SledStore {
         const OP: &str = "snapshot";
         let mut writer = self.writer(OP)?;
         let old = self.entry(doc)?;
-        if old.as_ref().is_some_and(|old| snapshot.covers < old.head.snapshot_seq) {
+        let passed_over = |Entry { head, .. }: &Entry| {
+            let is_buried = head.deleted_ms.is_some() && snapshot.covers <= head.last_seq;
+            is_buried || snapshot.covers < head.snapshot_seq
+        };
+        if old.as_ref().is_some_and(passed_over) {
             return Ok(());
         }
         let generation = old.as_ref().map_or(0, |old| old.generation) + 1;
@@ -106,7 +110,7 @@ impl SledStore {
 
         let mut batches = Batches::default();
         let mut root = writer.root;
-        root.documents += u64::from(old.is_none());
+        root.documents += u64::from(old.is_none_or(|old| old.head.deleted_ms.is_some()));
         batches.insert_entry(doc, &new, &root);
         self.apply(&mut writer, OP, batches)?;
         self.set_root(&mut writer, root);
@@ -135,6 +139,9 @@ impl SledStore {
         now_ms: u64,
     ) -> Result<Entry, StoreError> {
         let mut head = old.cloned().unwrap_or_else(|| new_entry(now_ms)).head;
+        if head.deleted_ms.take().is_some() {
+            head.created_ms = now_ms;
+        }
         head.snapshot_seq = snapshot.covers;
         head.snapshot_bytes = snapshot.updates.iter().map(|u| u.len() as u64).sum();
         if snapshot.covers > head.last_seq {

@@ -12,6 +12,7 @@
 
 mod append;
 mod batches;
+mod delete;
 mod engine;
 mod install;
 mod marker;
@@ -31,7 +32,7 @@ use self::marker::sync_dir;
 use self::reading::decode_entry;
 use super::keys;
 use super::record::{self, Entry, Root};
-use super::{DocHead, LogAppend, Snapshot, Store, StoreError, StoredDocument};
+use super::{Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument};
 use crate::ids::{DocName, Seq};
 
 /// Tries of a load that races with compactions before it keeps writers out.
@@ -178,8 +179,14 @@ impl Store for SledStore {
         Ok(self.entry(doc)?.map(|entry| entry.head))
     }
 
-    fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError> {
-        self.list_entries(prefix, after, limit)
+    fn list(
+        &self,
+        listed: Listed,
+        prefix: &str,
+        after: Option<&DocName>,
+        limit: usize,
+    ) -> Result<Vec<(DocName, DocHead)>, StoreError> {
+        self.list_entries(listed, prefix, after, limit)
     }
 
     fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError> {
@@ -196,6 +203,10 @@ impl Store for SledStore {
 
     fn restore(&self, doc: &DocName, document: &StoredDocument) -> Result<(), StoreError> {
         self.restore_document(doc, document)
+    }
+
+    fn delete(&self, deletions: &[Deletion]) -> Result<(), StoreError> {
+        self.bury(deletions, &mut |_| {})
     }
 
     fn make_durable(&self) -> Result<(), StoreError> {
@@ -234,6 +245,7 @@ fn new_entry(now_ms: u64) -> Entry {
         log_records: 0,
         created_ms: now_ms,
         updated_ms: now_ms,
+        deleted_ms: None,
     };
     Entry { head, generation: 0, untidy: false }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::super::keys::{self, KeyRange};
 use super::super::record::{self, Entry, Flaw, RecordKind, UpdateRecord};
-use super::super::{DocHead, StoreError, StoredDocument};
+use super::super::{DocHead, Listed, StoreError, StoredDocument};
 use super::SledStore;
 use super::engine::panicked;
 use crate::ids::{DocName, Seq};
@@ -132,6 +132,7 @@ impl SledStore {
     /// As [`super::super::Store::list`].
     pub(super) fn list_entries(
         &self,
+        listed: Listed,
         prefix: &str,
         after: Option<&DocName>,
         limit: usize,
@@ -143,17 +144,19 @@ impl SledStore {
         };
         let engine = |why: String| StoreError::Engine { op: "list", source: why.into() };
         let scan = || -> Result<_, StoreError> {
-            let mut listed = Vec::new();
+            let mut found = Vec::new();
             for item in self.db().map_err(|e| engine(e.to_string()))?.range((from, Bound::Unbounded)) {
                 let (key, raw) = item.map_err(|e| engine(e.to_string()))?;
-                if !key.starts_with(&all) || listed.len() >= limit {
+                if !key.starts_with(&all) || found.len() >= limit {
                     break;
                 }
                 let name = keys::head_name(&key).ok_or_else(|| engine("a catalogue key is malformed".to_owned()))?;
                 let entry = decode_entry(&name, &raw)?;
-                listed.push((name, entry.head));
+                if listed.shows(&entry.head) {
+                    found.push((name, entry.head));
+                }
             }
-            Ok(listed)
+            Ok(found)
         };
         panic::catch_unwind(AssertUnwindSafe(scan)).unwrap_or_else(|cause| Err(engine(panicked(&*cause))))
     }

@@ -26,7 +26,8 @@ impl SledStore {
         let mut contents = Batches::default();
         self.sweep(doc, None, &mut contents)?;
         let mut generation = 0;
-        if head.snapshot_seq > Seq::ZERO || !document.snapshot.is_empty() {
+        let is_tombstone = head.deleted_ms.is_some();
+        if !is_tombstone && (head.snapshot_seq > Seq::ZERO || !document.snapshot.is_empty()) {
             generation = FIRST_GENERATION;
             let updates: Vec<&Bytes> = document.snapshot.iter().collect();
             let covers = head.snapshot_seq.0;
@@ -41,7 +42,7 @@ impl SledStore {
         // As in `append`: never in an earlier batch than the contents it names.
         let mut catalogue = Batches::default();
         let mut root = writer.root;
-        root.documents += 1;
+        root.documents += u64::from(!is_tombstone);
         catalogue.insert_entry(doc, &Entry { head, generation, untidy: false }, &root);
         self.apply(&mut writer, OP, contents)?;
         self.apply(&mut writer, OP, catalogue)?;

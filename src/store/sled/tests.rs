@@ -7,8 +7,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::contract::{append, show, snapshot};
+use super::super::contract::{append, delete, show, snapshot};
 use super::super::keys::Keyspace;
+use super::delete::DeleteStep;
 use super::install::InstallStep;
 use super::marker::MARKER;
 use super::*;
@@ -27,8 +28,17 @@ impl Store for Temporary {
     fn head(&self, doc: &DocName) -> Result<Option<DocHead>, StoreError> {
         self.store.head(doc)
     }
-    fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError> {
-        self.store.list(prefix, after, limit)
+    fn list(
+        &self,
+        listed: Listed,
+        prefix: &str,
+        after: Option<&DocName>,
+        limit: usize,
+    ) -> Result<Vec<(DocName, DocHead)>, StoreError> {
+        self.store.list(listed, prefix, after, limit)
+    }
+    fn delete(&self, deletions: &[Deletion]) -> Result<(), StoreError> {
+        self.store.delete(deletions)
     }
     fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError> {
         self.store.names(after, limit)
@@ -179,6 +189,70 @@ fn st4_killed_at_any_step_of_an_installation() {
     }
 }
 
+/// As above, for each step of a deletion: the document is whole or deleted, and deleted once the call got so far that
+/// it could have been answered; replaying it finishes the work.
+#[test]
+fn st9_killed_at_any_step_of_a_deletion() {
+    use DeleteStep::*;
+    let dir = TempDir::new().expect("a temporary directory");
+    let copies = TempDir::new().expect("a temporary directory");
+    let store = open(dir.path());
+    store.append(&[append("d", 1, 500), append("e", 1, 3)], 1).expect("appends");
+    store.install_snapshot(&doc("d"), &snapshot(400, &[&"s".repeat(20_000)]), 2).expect("installs");
+    store.make_durable().expect("syncs");
+    let old = ["d", "e"].map(|name| show(&store, name));
+    let deletions =
+        [("d", 501), ("e", 4), ("new", 2)].map(|(name, seq)| Deletion { doc: doc(name), seq: Seq(seq), at_ms: 7 });
+    let mut steps = Vec::new();
+    store
+        .bury(&deletions, &mut |step| {
+            copy_dir(dir.path(), &copies.path().join(format!("{step:?}")));
+            store.db().expect("is open").flush().expect("flushes");
+            copy_dir(dir.path(), &copies.path().join(format!("{step:?}-flushed")));
+            steps.push(step);
+        })
+        .expect("deletes");
+    assert_eq!(steps, [Buried, BurialDurable, Swept]);
+    assert!(chunk_keys(&store).is_empty());
+    for step in steps {
+        for flushed in ["", "-flushed"] {
+            for next in ["replay", "recreate"] {
+                let copy = TempDir::new().expect("a temporary directory");
+                copy_dir(&copies.path().join(format!("{step:?}{flushed}")), copy.path());
+                let case = format!("killed after {step:?}{flushed}, then {next}");
+                let crashed = open(copy.path());
+                let found = ["d", "e"].map(|name| show(&crashed, name));
+                let buried = ["@501 [] []", "@4 [] []"];
+                let must_be = step != Buried || flushed == "-flushed";
+                assert!(found == buried || (!must_be && found == old), "{case}: {found:?}");
+                assert_eq!(crashed.documents().expect("counts"), if found == buried { 0 } else { 2 }, "{case}");
+                // Whatever it was, the journal still has the deletion, and brings it again first of all.
+                crashed.delete(&deletions).expect("deletes");
+                assert_eq!(crashed.documents().expect("counts"), 0, "{case}");
+                assert!(chunk_keys(&crashed).is_empty(), "{case}: chunks are left over");
+                if next == "recreate" {
+                    crashed.append(&[append("d", 502, 502), append("e", 5, 5)], 9).expect("appends");
+                    assert_eq!(show(&crashed, "d"), "@501 [] [502:d#502]", "{case}");
+                    assert_eq!(chunk_keys(&crashed).len(), 2, "{case}: chunks are left over");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn st9_tombstones_outlive_a_restart_and_are_nothing_but_entries() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let store = open(dir.path());
+    store.append(&[append("d", 1, 50), append("e", 1, 1)], 1).expect("appends");
+    delete(&store, "d", 51, 2);
+    store.make_durable().expect("syncs");
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.head(&doc("d")).expect("asks").and_then(|head| head.deleted_ms), Some(2));
+    assert_eq!((store.documents().expect("counts"), chunk_keys(&store).len()), (1, 1));
+}
+
 #[test]
 fn st4_a_log_record_without_its_entry_is_swept_by_the_next_append() {
     let dir = TempDir::new().expect("a temporary directory");
@@ -268,7 +342,7 @@ fn st7_a_damaged_catalogue_entry_is_not_overwritten() {
     assert!(is_damaged(store.append(&[append("d", 1, 3)], 2)));
     assert!(is_damaged(store.install_snapshot(&doc("d"), &snapshot(3, &["s"]), 2)));
     assert!(is_damaged(store.head(&doc("d")).map(drop)));
-    assert!(is_damaged(store.list("", None, 9).map(drop)));
+    assert!(is_damaged(store.list(Listed::Live, "", None, 9).map(drop)));
     store.append(&[append("e", 1, 1)], 2).expect("other documents go on");
 }
 
@@ -442,6 +516,8 @@ enum Op {
     Append(Vec<(usize, u64, u64, usize)>),
     /// Document, how far from the end of the log (negative: beyond), size.
     Install(usize, i64, usize),
+    /// Document, how far after the end of the log (negative: a replay).
+    Delete(usize, i64),
     MakeDurable,
     Reopen,
 }
@@ -452,6 +528,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => prop::collection::vec(one, 1..6).prop_map(Op::Append),
         3 => (0..4usize, -3..10i64, prop_oneof![0..50usize, 2_000..9_000usize])
             .prop_map(|(doc, back, size)| Op::Install(doc, back, size)),
+        2 => (0..4usize, -2..4i64).prop_map(|(doc, ahead)| Op::Delete(doc, ahead)),
         1 => Just(Op::MakeDurable),
         1 => Just(Op::Reopen),
     ]
@@ -463,13 +540,16 @@ struct Model {
     updates: BTreeMap<u64, Bytes>,
     snapshot: Option<(u64, Bytes)>,
     last: u64,
+    /// Position of the last deletion.
+    base: u64,
+    deleted: bool,
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn st1_to_st5_agree_with_the_model(ops in prop::collection::vec(op(), 1..40)) {
+    fn st1_to_st5_and_st9_agree_with_the_model(ops in prop::collection::vec(op(), 1..40)) {
         const NAMES: [&str; 4] = ["d", "dd", "d/x", "e"];
         let dir = TempDir::new().expect("a temporary directory");
         let mut store = Some(open(dir.path()));
@@ -487,6 +567,7 @@ proptest! {
                         for seq in model.last + 1..=to {
                             model.updates.insert(seq, update(seq));
                         }
+                        model.deleted &= to == model.last;
                         model.last = to;
                         let updates = (from..=to).map(|seq| (Seq(seq), update(seq))).collect();
                         appends.push(LogAppend { doc: doc(NAMES[doc_index]), updates });
@@ -497,12 +578,22 @@ proptest! {
                     let model = &mut models[doc_index];
                     let covers = model.last.saturating_add_signed(-back);
                     let update = Bytes::from(vec![covers as u8; size]);
-                    if model.snapshot.as_ref().is_none_or(|(at, _)| covers >= *at) {
+                    let reaches = model.snapshot.as_ref().map_or(model.base, |(at, _)| *at);
+                    if covers >= reaches && !(model.deleted && covers <= model.last) {
+                        model.deleted = false;
                         model.snapshot = Some((covers, update.clone()));
                         model.last = model.last.max(covers);
                     }
                     let snapshot = Snapshot { covers: Seq(covers), updates: vec![update] };
                     open_store.install_snapshot(&doc(NAMES[doc_index]), &snapshot, 1).expect("installs");
+                }
+                Op::Delete(doc_index, ahead) => {
+                    let model = &mut models[doc_index];
+                    let seq = model.last.saturating_add_signed(ahead);
+                    if seq > model.last {
+                        *model = Model { last: seq, base: seq, deleted: true, ..Model::default() };
+                    }
+                    delete(open_store, NAMES[doc_index], seq, 1);
                 }
                 Op::MakeDurable => open_store.make_durable().expect("syncs"),
                 Op::Reopen => {
@@ -516,15 +607,16 @@ proptest! {
                 let exists = model.last > 0 || model.snapshot.is_some();
                 prop_assert_eq!(stored.is_some(), exists);
                 let Some(stored) = stored else { continue };
-                let covers = model.snapshot.as_ref().map_or(0, |(at, _)| *at);
+                let covers = model.snapshot.as_ref().map_or(model.base, |(at, _)| *at);
                 prop_assert_eq!(stored.snapshot.first(), model.snapshot.as_ref().map(|(_, u)| u));
                 let log: Vec<_> = model.updates.range(covers + 1..).map(|(s, u)| (Seq(*s), u.clone())).collect();
                 prop_assert_eq!(stored.log, log);
                 prop_assert_eq!(stored.head.last_seq, Seq(model.last));
+                prop_assert_eq!(stored.head.deleted_ms.is_some(), model.deleted);
             }
-            let existing = models.iter().filter(|m| m.last > 0 || m.snapshot.is_some()).count();
+            let existing = models.iter().filter(|m| !m.deleted && (m.last > 0 || m.snapshot.is_some())).count();
             prop_assert_eq!(store.documents().expect("counts"), existing as u64);
-            prop_assert_eq!(store.list("", None, 9).expect("lists").len(), existing);
+            prop_assert_eq!(store.list(Listed::Live, "", None, 9).expect("lists").len(), existing);
         }
     }
 }

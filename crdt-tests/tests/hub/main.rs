@@ -1,5 +1,7 @@
 //! The hub with a real journal and the memory store, without sockets: waking, sleeping, batching, acks, drain.
 
+mod deletion;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,7 +12,7 @@ use weft::hub::{Delivery, FrameKind, Hub, HubError, HubOptions, ListQuery, PeerH
 use weft::ids::{Access, DocName};
 use weft::journal::{Journal, JournalOptions};
 use weft::store::memory::MemoryStore;
-use weft::store::{DocHead, LogAppend, Snapshot, Store, StoreError, StoredDocument};
+use weft::store::{Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument};
 use weft::wire::close::CloseReason;
 use weft::wire::message::ClientMessage;
 use yrs::updates::decoder::Decode;
@@ -116,6 +118,22 @@ async fn start(dir: &TempDir, store: Arc<dyn Store>, options: HubOptions) -> Hub
     Hub::start(journal, store, options).await.unwrap()
 }
 
+/// The journal as a kill would leave it now.
+fn killed(dir: &TempDir) -> TempDir {
+    let copy = TempDir::new().unwrap();
+    std::fs::create_dir(copy.path().join("journal")).unwrap();
+    for file in std::fs::read_dir(dir.path().join("journal")).unwrap() {
+        let file = file.unwrap();
+        match std::fs::copy(file.path(), copy.path().join("journal").join(file.file_name())) {
+            Ok(_) => {}
+            // The next segment has got its name meanwhile; nothing is in it yet.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    copy
+}
+
 fn name(name: &str) -> DocName {
     DocName::parse(name).unwrap()
 }
@@ -139,6 +157,8 @@ struct Watched {
     appends: AtomicUsize,
     fails: AtomicBool,
     holds: AtomicBool,
+    /// Loads fail as of a damaged document.
+    damaged: AtomicBool,
 }
 
 impl Watched {
@@ -152,13 +172,26 @@ impl Store for Watched {
         self.loads.fetch_add(1, Ordering::SeqCst);
         // A window for everybody else to come in.
         std::thread::sleep(Duration::from_millis(2));
+        if self.damaged.load(Ordering::SeqCst) {
+            let (what, why) = ("the log".to_owned(), "planted damage".to_owned());
+            return Err(StoreError::Damaged { doc: doc.clone(), what, why });
+        }
         self.store.load(doc)
     }
     fn head(&self, doc: &DocName) -> Result<Option<DocHead>, StoreError> {
         self.store.head(doc)
     }
-    fn list(&self, prefix: &str, after: Option<&DocName>, limit: usize) -> Result<Vec<(DocName, DocHead)>, StoreError> {
-        self.store.list(prefix, after, limit)
+    fn list(
+        &self,
+        listed: Listed,
+        prefix: &str,
+        after: Option<&DocName>,
+        limit: usize,
+    ) -> Result<Vec<(DocName, DocHead)>, StoreError> {
+        self.store.list(listed, prefix, after, limit)
+    }
+    fn delete(&self, deletions: &[Deletion]) -> Result<(), StoreError> {
+        self.store.delete(deletions)
     }
     fn names(&self, after: Option<&DocName>, limit: usize) -> Result<Vec<DocName>, StoreError> {
         self.store.names(after, limit)
@@ -222,13 +255,8 @@ async fn acks_wait_for_the_journal_and_come_once() {
         writer.send(ClientMessage::AckRequest(&[n])).await.unwrap();
         until("the ack", || writes.acks() == usize::from(n)).await;
     }
-    // The journal as a kill would leave it: every acked edit is in there.
-    let copy = TempDir::new().unwrap();
-    std::fs::create_dir(copy.path().join("journal")).unwrap();
-    for file in std::fs::read_dir(dir.path().join("journal")).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), copy.path().join("journal").join(file.file_name())).unwrap();
-    }
+    // Every acked edit is in there.
+    let copy = killed(&dir);
     let hub = start(&copy, Arc::new(MemoryStore::new()), HubOptions::default()).await;
     assert_eq!(hub.text(&name("d")).await.unwrap(), "x".repeat(20));
 }
