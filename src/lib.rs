@@ -9,7 +9,8 @@
 //! 5. `journal` is the promise: what it has synced to disk may be acknowledged.
 //! 6. `store` is the library: snapshots and update logs, filled from the journal.
 //! 7. `backup` is the file that all documents fit into, for the day the disk is lost.
-//! 8. `cli` is where all rooms meet; `weft serve` starts there.
+//! 8. `auth` says who may do what: keys, tokens, and what they grant.
+//! 9. `cli` is where all rooms meet; `weft serve` starts there.
 //!
 //! [`ids`] and [`limits`] are the words and the bounds that all rooms share. `wire` and `replica` build without the
 //! feature `serve`, which holds every dependency that touches a socket, a disk or a clock.
@@ -19,6 +20,8 @@ pub mod limits;
 pub mod replica;
 pub mod wire;
 
+#[cfg(feature = "serve")]
+pub mod auth;
 #[cfg(feature = "serve")]
 pub mod backup;
 #[cfg(feature = "serve")]

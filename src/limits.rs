@@ -139,6 +139,37 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest close reason, bytes (RFC 6455 §5.5: a control frame carries at most 125, two of them the code).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 
+// ---- access -------------------------------------------------------------------------------------------------------
+
+/// Longest token, bytes: it comes in a request head, and is looked at before anything is known of its sender.
+pub const TOKEN_BYTES_MAX: usize = 8 << 10;
+/// How far the clocks of this machine and of whoever issues tokens may differ, seconds (HARDENING §1: at most 60).
+pub const TOKEN_LEEWAY_S: u64 = 10;
+/// How far ahead a token may expire, seconds: a year. A revocation is remembered this long and no longer.
+pub const TOKEN_LIFETIME_S_MAX: u64 = 366 * 86_400;
+/// Longest subject of a token, bytes.
+pub const SUBJECT_BYTES_MAX: usize = 256;
+/// Shortest secret, bytes: as long as what HS256 makes of it (RFC 7518 §3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+/// Largest file of keys, bytes.
+pub const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Most keys that tokens may be signed with; a token without a key id is tried with each of its algorithm.
+pub const AUTH_KEYS_MAX: usize = 16;
+/// Shortest RSA key, bits (RFC 7518 §3.3)…
+pub const RSA_BITS_MIN: usize = 2_048;
+/// …and longest, beyond which a verification would cost more than it proves.
+pub const RSA_BITS_MAX: usize = 8_192;
+/// Most revocations remembered at once.
+pub const REVOCATIONS_MAX: usize = 10_000;
+/// Largest file of revocations, bytes: each of the longest subject and document name, every byte of them escaped.
+pub const REVOCATIONS_BYTES_MAX: u64 = 64 << 20;
+/// Whoever is denied access is held at least this long before the close frame, since old clients come back at once…
+pub const DENIAL_HOLD_MIN: Duration = Duration::from_secs(2);
+/// …and at most this long (WIRE g6); spread in between, so that a crowd does not come back as one.
+pub const DENIAL_HOLD_MAX: Duration = Duration::from_secs(5);
+/// Bytes read from a client that was denied, and thrown away; beyond it, its socket waits.
+pub const DENIED_BYTES_MAX: usize = 64 << 10;
+
 // ---- journal ------------------------------------------------------------------------------------------------------
 
 /// Size of one journal segment, bytes.

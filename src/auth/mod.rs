@@ -1,0 +1,173 @@
+//! Who may do what: keys, the tokens they have signed, and what those grant (contract 2.4).
+//!
+//! The way of a token: [`token`] takes it apart and refuses what no key can make right; [`keys`] finds the keys that may
+//! have signed it and verifies; only then are its [`claims`] read; the [`Authority`] asks whether they name the document
+//! and whether they were revoked ([`revocations`]), and says what the bearer is granted.
+//!
+//! Pure: time is an argument, and nothing here knows of sockets. At its edge are [`files`], where keys are read and made,
+//! and [`sign`], which makes tokens and is no part of checking one.
+//! Nothing here logs, and no `Debug` shows a secret or a token.
+
+pub mod claims;
+pub mod files;
+pub mod keys;
+mod pem;
+pub mod revocations;
+pub mod sign;
+mod strict;
+pub mod token;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use self::claims::{Claims, DocPattern};
+pub use self::keys::{Key, Keys};
+pub use self::revocations::{Revocation, Revocations, RevokeError, RevokeReport};
+pub use self::sign::SigningKey;
+pub use self::token::TokenError;
+
+use crate::ids::{Access, DocName};
+use crate::limits::TOKEN_LEEWAY_S;
+
+/// Decides about tokens: holds the keys that may sign them, what they must say, and which of them were revoked.
+#[derive(Debug)]
+pub struct Authority {
+    keys: Keys,
+    /// What `aud` must contain and `iss` must be.
+    expected: Expected,
+    revocations: Revocations,
+}
+
+/// Who tokens must be for and from; `None` takes any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Must be among the token's `aud`.
+    pub audience: Option<String>,
+    /// Must be the token's `iss`.
+    pub issuer: Option<String>,
+}
+
+/// What a session may do in one document, and how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// How much.
+    pub access: Access,
+    /// When it ends, seconds since 1970; `None` for one without a token, which does not.
+    pub ends_s: Option<u64>,
+    /// To whom.
+    pub holder: Holder,
+}
+
+/// Whose grant it is, as far as a revocation must know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// The token's `sub`, if it has one.
+    pub subject: Option<Arc<str>>,
+    /// The token's `iat`, seconds since 1970; 0 for one that does not say, which counts as old.
+    pub issued_s: u64,
+}
+
+/// Why a session is denied a document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No token came.
+    #[error("a token is required")]
+    NoToken,
+    /// What came is not good, or no longer.
+    #[error("{0}")]
+    BadToken(#[from] TokenError),
+    /// It is good, but not for this document.
+    #[error("the token does not open this document")]
+    NoAccess,
+}
+
+impl Denied {
+    /// What the client is told: enough to help its user, nothing that helps a guesser.
+    pub fn text(&self) -> &'static str {
+        match self {
+            Denied::NoToken => "permission denied: a token is required",
+            Denied::BadToken(TokenError::Expired) => "permission denied: the token has expired",
+            Denied::BadToken(TokenError::Revoked) => "permission denied: the token was revoked",
+            Denied::BadToken(_) => "permission denied: the token is not valid",
+            Denied::NoAccess => "permission denied: the token does not open this document",
+        }
+    }
+}
+
+impl Grant {
+    /// Everything, for ever: where no keys are configured, everybody has it.
+    pub fn open() -> Self {
+        Self { access: Access::Write, ends_s: None, holder: Holder::default() }
+    }
+}
+
+impl Authority {
+    /// One that takes tokens signed by one of `keys`.
+    pub fn new(keys: Keys, expected: Expected, revocations: Revocations) -> Self {
+        Self { keys, expected, revocations }
+    }
+
+    /// What `token` grants its bearer in `doc` at `now_s`, seconds since 1970.
+    ///
+    /// # Errors
+    /// Why not. Only a token that is good in itself learns that it does not open this document.
+    pub fn admit(&self, token: Option<&str>, doc: &DocName, now_s: u64) -> Result<Grant, Denied> {
+        let claims = self.claims(token.ok_or(Denied::NoToken)?, now_s)?;
+        let holder = claims.holder();
+        if self.is_revoked(&holder, None) {
+            return Err(TokenError::Revoked.into());
+        }
+        let Some(access) = claims.access_to(doc).filter(|_| !self.is_revoked(&holder, Some(doc))) else {
+            return Err(Denied::NoAccess);
+        };
+        Ok(Grant { access, ends_s: Some(claims.ends_s()), holder })
+    }
+
+    /// Whether `token` opens the admin API.
+    ///
+    /// # Errors
+    /// [`Denied::NoAccess`] for a good token without the claim `admin`.
+    pub fn admit_admin(&self, token: &str, now_s: u64) -> Result<(), Denied> {
+        let claims = self.claims(token, now_s)?;
+        if self.is_revoked(&claims.holder(), None) {
+            return Err(TokenError::Revoked.into());
+        }
+        if claims.admin { Ok(()) } else { Err(Denied::NoAccess) }
+    }
+
+    /// What a good token says; revocations aside.
+    ///
+    /// # Errors
+    /// Why it is not good.
+    pub fn claims(&self, token: &str, now_s: u64) -> Result<Claims, TokenError> {
+        let parts = token::take_apart(token)?;
+        self.keys.verify(&parts)?;
+        let claims = Claims::read(&parts.claims)?;
+        claims.check(&self.expected, now_s)?;
+        Ok(claims)
+    }
+
+    /// Whether what `holder` was granted was revoked: everything of it, or what it had in `doc`.
+    pub fn is_revoked(&self, holder: &Holder, doc: Option<&DocName>) -> bool {
+        self.revocations.covers(holder, doc)
+    }
+
+    /// The revocations, to add to them.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+}
+
+impl Claims {
+    /// Whose they are.
+    pub fn holder(&self) -> Holder {
+        Holder { subject: self.subject.as_deref().map(Arc::from), issued_s: self.issued_s.unwrap_or(0) }
+    }
+
+    /// From when on they grant nothing, seconds since 1970.
+    pub fn ends_s(&self) -> u64 {
+        self.expires_s.saturating_add(TOKEN_LEEWAY_S)
+    }
+}
