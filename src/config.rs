@@ -26,7 +26,10 @@ const DRAIN_MS: u64 = 3_000;
 Examples:
   weft serve
   weft serve --data /var/lib/weft --config /etc/weft.toml
-  WEFT_LISTEN=0.0.0.0:1234 weft serve --allow-anonymous")]
+  weft serve --listen 0.0.0.0:1234 --auth-secret weft.secret
+  WEFT_LISTEN=0.0.0.0:1234 weft serve --allow-anonymous
+
+`weft token --new-secret weft.secret` makes a secret, `weft token --doc 'notes/*' --secret weft.secret` a token.")]
 pub struct ServeArgs {
     /// Read options that are given neither as flag nor in the environment from this TOML file
     #[arg(long, env = "WEFT_CONFIG", value_name = "FILE")]
@@ -65,7 +68,7 @@ pub struct ServeOptions {
     /// How long a document without editors stays in memory, such as `500ms`, `30s`, `5m` [default: 30s]
     #[arg(long, env = "WEFT_IDLE_AFTER", value_name = "TIME")]
     pub idle_after: Option<Period>,
-    /// Serve everybody, also on an address that other machines can reach
+    /// Serve everybody, also on an address that other machines can reach; without effect where a key is given
     #[arg(
         long,
         env = "WEFT_ALLOW_ANONYMOUS",
@@ -77,6 +80,21 @@ pub struct ServeOptions {
         hide_possible_values = true
     )]
     pub allow_anonymous: Option<bool>,
+    /// File with the secret that signs tokens (HS256), only readable by its owner; with a key, every client needs a token
+    #[arg(long, env = "WEFT_AUTH_SECRET", value_name = "FILE")]
+    pub auth_secret: Option<PathBuf>,
+    /// File with the public key that tokens are verified with, in PEM: Ed25519, P-256 or RSA
+    #[arg(long, env = "WEFT_AUTH_PUBLIC_KEY", value_name = "FILE")]
+    pub auth_public_key: Option<PathBuf>,
+    /// File with a JWK set of such public keys, found by the key id of a token
+    #[arg(long, env = "WEFT_AUTH_JWKS", value_name = "FILE")]
+    pub auth_jwks: Option<PathBuf>,
+    /// What `aud` of every token must name
+    #[arg(long, env = "WEFT_AUTH_AUDIENCE", value_name = "NAME")]
+    pub auth_audience: Option<String>,
+    /// What `iss` of every token must be
+    #[arg(long, env = "WEFT_AUTH_ISSUER", value_name = "NAME")]
+    pub auth_issuer: Option<String>,
     /// Whether `%20` in a path is a space in the document's name, or kept as it is [default: on]
     #[arg(long, env = "WEFT_PATH_DECODE", value_name = "SWITCH")]
     pub path_decode: Option<Switch>,
@@ -92,6 +110,76 @@ pub struct ServeOptions {
         hide_possible_values = true
     )]
     pub json: Option<bool>,
+}
+
+/// Where the keys of tokens are, and whom tokens must be for: for commands other than `serve`, which say it in fewer words.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct AuthArgs {
+    /// Read what is not said here from this TOML file, as `weft serve` does
+    #[arg(long, env = "WEFT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// File with the secret that signs tokens (HS256)
+    #[arg(long, alias = "auth-secret", env = "WEFT_AUTH_SECRET", value_name = "FILE")]
+    pub secret: Option<PathBuf>,
+    /// File with the public key that tokens are verified with, in PEM
+    #[arg(long, alias = "auth-public-key", env = "WEFT_AUTH_PUBLIC_KEY", value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
+    /// File with a JWK set of public keys
+    #[arg(long, alias = "auth-jwks", env = "WEFT_AUTH_JWKS", value_name = "FILE")]
+    pub jwks: Option<PathBuf>,
+    /// Whom the token is for (`aud`)
+    #[arg(long, alias = "auth-audience", env = "WEFT_AUTH_AUDIENCE", value_name = "NAME")]
+    pub audience: Option<String>,
+    /// Who issues it (`iss`)
+    #[arg(long, alias = "auth-issuer", env = "WEFT_AUTH_ISSUER", value_name = "NAME")]
+    pub issuer: Option<String>,
+}
+
+/// Which keys tokens are checked with, and what they must say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// The file of a secret.
+    pub secret: Option<PathBuf>,
+    /// The file of a public key.
+    pub public_key: Option<PathBuf>,
+    /// The file of a JWK set.
+    pub jwks: Option<PathBuf>,
+    /// What `aud` must name.
+    pub audience: Option<String>,
+    /// What `iss` must be.
+    pub issuer: Option<String>,
+}
+
+impl AuthSettings {
+    /// Whether there is any key. Without one nobody is asked for a token.
+    pub fn has_keys(&self) -> bool {
+        self.secret.is_some() || self.public_key.is_some() || self.jwks.is_some()
+    }
+
+    fn or(self, fallback: Self) -> Self {
+        Self {
+            secret: self.secret.or(fallback.secret),
+            public_key: self.public_key.or(fallback.public_key),
+            jwks: self.jwks.or(fallback.jwks),
+            audience: self.audience.or(fallback.audience),
+            issuer: self.issuer.or(fallback.issuer),
+        }
+    }
+}
+
+impl AuthArgs {
+    /// What is given, filled up from the file, if one is named.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not valid.
+    pub fn resolve(self) -> Result<AuthSettings, ConfigError> {
+        let Self { config, secret, public_key, jwks, audience, issuer } = self;
+        let given = AuthSettings { secret, public_key, jwks, audience, issuer };
+        Ok(match config {
+            Some(path) => given.or(read(&path)?.auth()),
+            None => given,
+        })
+    }
 }
 
 /// How logs look.
@@ -114,7 +202,7 @@ pub enum Switch {
     Off,
 }
 
-/// A span of time, written as a whole number and a unit: `500ms`, `30s`, `5m`, `2h`.
+/// A span of time, written as a whole number and a unit: `500ms`, `30s`, `5m`, `2h`, `7d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Period(pub Duration);
@@ -130,7 +218,8 @@ impl FromStr for Period {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
-            _ => return Err(format!("{text:?} is not a time such as 500ms, 30s, 5m or 2h")),
+            "d" => 86_400_000,
+            _ => return Err(format!("{text:?} is not a time such as 500ms, 30s, 5m, 2h or 7d")),
         };
         let number: u64 = number.parse().map_err(|_| format!("{text:?} does not begin with a whole number"))?;
         let ms = number.checked_mul(ms_each).ok_or_else(|| format!("{text:?} is too long"))?;
@@ -167,6 +256,8 @@ pub struct Settings {
     pub idle_after: Duration,
     /// Whether names in paths are percent-decoded.
     pub path_decode: bool,
+    /// Which tokens are good.
+    pub auth: AuthSettings,
     /// Whether the addresses are printed as JSON.
     pub json: bool,
 }
@@ -202,17 +293,24 @@ pub enum ConfigError {
     },
     /// A public address without authentication.
     #[error(
-        "refusing to listen on {0}: anyone who reaches it could read and change every document, and this version has no \
-         authentication yet. Listen on 127.0.0.1 behind a proxy that checks users, or pass --allow-anonymous"
+        "refusing to listen on {0}: anyone who reaches it could read and change every document. Make a secret with \
+         `weft token --new-secret weft.secret` and name it with --auth-secret, so that clients need a token; or listen on \
+         127.0.0.1 behind a proxy that checks users; or pass --allow-anonymous"
     )]
     Exposed(SocketAddr),
+    /// Tokens are told apart, and nobody is asked for one.
+    #[error(
+        "--auth-audience and --auth-issuer say what tokens must say, but no key to check tokens with is given; name \
+             one with --auth-secret, --auth-public-key or --auth-jwks"
+    )]
+    NoKey,
 }
 
 impl ConfigError {
     /// Whether the command line is at fault (exit code 2) and not a file (exit code 3).
     pub fn is_usage(&self) -> bool {
         match self {
-            ConfigError::Address { .. } | ConfigError::Exposed(_) => true,
+            ConfigError::Address { .. } | ConfigError::Exposed(_) | ConfigError::NoKey => true,
             ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => false,
         }
     }
@@ -228,6 +326,10 @@ impl ServeArgs {
             Some(path) => self.options.or(read(path)?),
             None => self.options,
         };
+        let auth = given.auth();
+        if !auth.has_keys() && (auth.audience.is_some() || auth.issuer.is_some()) {
+            return Err(ConfigError::NoKey);
+        }
         let settings = Settings {
             listen: address("listen", given.listen.as_deref().unwrap_or(LISTEN))?,
             admin_listen: address("admin-listen", given.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN))?,
@@ -238,10 +340,11 @@ impl ServeArgs {
             connections_max: given.max_connections.unwrap_or(CONNECTIONS_MAX),
             idle_after: given.idle_after.map_or(IDLE_AFTER, |period| period.0),
             path_decode: given.path_decode.unwrap_or(Switch::On) == Switch::On,
+            auth,
             json: given.json.unwrap_or(false),
         };
         let loopback = settings.listen.ip().to_canonical().is_loopback();
-        if !loopback && !given.allow_anonymous.unwrap_or(false) {
+        if !loopback && !settings.auth.has_keys() && !given.allow_anonymous.unwrap_or(false) {
             return Err(ConfigError::Exposed(settings.listen));
         }
         Ok(settings)
@@ -249,6 +352,17 @@ impl ServeArgs {
 }
 
 impl ServeOptions {
+    /// What they say about tokens.
+    fn auth(&self) -> AuthSettings {
+        AuthSettings {
+            secret: self.auth_secret.clone(),
+            public_key: self.auth_public_key.clone(),
+            jwks: self.auth_jwks.clone(),
+            audience: self.auth_audience.clone(),
+            issuer: self.auth_issuer.clone(),
+        }
+    }
+
     /// These, and `fallback`'s where these say nothing.
     fn or(self, fallback: Self) -> Self {
         Self {
@@ -261,6 +375,11 @@ impl ServeOptions {
             max_connections: self.max_connections.or(fallback.max_connections),
             idle_after: self.idle_after.or(fallback.idle_after),
             allow_anonymous: self.allow_anonymous.or(fallback.allow_anonymous),
+            auth_secret: self.auth_secret.or(fallback.auth_secret),
+            auth_public_key: self.auth_public_key.or(fallback.auth_public_key),
+            auth_jwks: self.auth_jwks.or(fallback.auth_jwks),
+            auth_audience: self.auth_audience.or(fallback.auth_audience),
+            auth_issuer: self.auth_issuer.or(fallback.auth_issuer),
             path_decode: self.path_decode.or(fallback.path_decode),
             json: self.json.or(fallback.json),
         }
@@ -387,6 +506,11 @@ mod tests {
                 assert!(error.is_usage() && error.to_string().contains("--allow-anonymous"));
             }
             assert!(parse(&["--listen", listen, "--allow-anonymous"]).resolve().is_ok());
+            for key in ["--auth-secret", "--auth-public-key", "--auth-jwks"] {
+                assert!(parse(&["--listen", listen, key, "/a/file"]).resolve().is_ok(), "{key}");
+            }
+            let no_key = parse(&["--listen", listen, "--auth-audience", "us"]).resolve();
+            assert!(matches!(no_key, Err(ConfigError::NoKey)));
         }
         for listen in ["", "1234", "127.0.0.1", "127.0.0.1:99999"] {
             assert!(matches!(parse(&["--listen", listen]).resolve(), Err(ConfigError::Address { .. })), "{listen}");
@@ -400,7 +524,8 @@ mod tests {
         assert_eq!(ms("30s"), Ok(30_000));
         assert_eq!(ms("5m"), Ok(300_000));
         assert_eq!(ms("1h"), Ok(3_600_000));
-        for wrong in ["", "5", "s", "-1s", "1.5s", "1d", "99999999999999999999s", "18446744073709551615h"] {
+        assert_eq!(ms("7d"), Ok(604_800_000));
+        for wrong in ["", "5", "s", "-1s", "1.5s", "1y", "99999999999999999999s", "18446744073709551615h"] {
             assert!(ms(wrong).is_err(), "{wrong}");
         }
     }

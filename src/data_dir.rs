@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use unfinished::Unfinished;
 
+use crate::limits::REVOCATIONS_BYTES_MAX;
+
 /// Version of the layout that this program writes.
 ///
 /// - 1: journal of updates, store of documents.
@@ -27,6 +29,7 @@ const FORMAT_FILE: &str = "FORMAT";
 const RESTORING_FILE: &str = "RESTORING";
 const LOCK_FILE: &str = "LOCK";
 const ADMIN_FILE: &str = "admin.json";
+const REVOKED_FILE: &str = "revoked.json";
 const JOURNAL_DIR: &str = "journal";
 const STORE_DIR: &str = "store";
 /// Directories that are there as long as FORMAT is.
@@ -177,6 +180,11 @@ impl DataDir {
         self.path.join("quarantine")
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Says where this process can be reached, until this value is dropped.
     pub fn announce(&mut self, admin: &AdminFile) -> Result<(), DataDirError> {
         let text = serde_json::to_vec_pretty(admin).unwrap_or_default();
@@ -225,6 +233,23 @@ fn write_format(path: &Path, format: u32) -> Result<(), DataDirError> {
 /// Whether `path` is a data directory, of whatever format.
 pub fn exists(path: &Path) -> bool {
     path.join(FORMAT_FILE).exists()
+}
+
+/// The list of revoked tokens in the directory at `path`, as it was last written; `None` when there never was one. May be
+/// read while a server runs.
+pub fn read_revoked(path: &Path) -> Result<Option<Vec<u8>>, DataDirError> {
+    let file = path.join(REVOKED_FILE);
+    let mut bytes = Vec::new();
+    match File::open(&file).and_then(|file| file.take(REVOCATIONS_BYTES_MAX).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DataDirError::io("read", &file)(error)),
+    }
+}
+
+/// Replaces that list. Only for whoever has the directory open; durable on return.
+pub fn write_revoked(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
+    write_whole(&path.join(REVOKED_FILE), bytes, 0o600)
 }
 
 /// Where the server that runs on `path` says it can be reached; `None` when it says nothing.

@@ -22,5 +22,6 @@ pub mod server;
 pub mod skip;
 pub mod socket;
 pub mod sweep;
+pub mod tokens;
 pub mod trace;
 pub mod wait;

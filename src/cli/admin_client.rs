@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::failure::Failure;
 use super::now_ms;
+use crate::auth::RevokeReport;
 use crate::data_dir::AdminFile;
 use crate::hub::{CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery};
 use crate::ids::DocName;
@@ -174,6 +175,13 @@ impl AdminClient {
         self.accept(status, problem.to_bytes()).and(Err(Failure::open(format!("the server answers {status}"))))
     }
 
+    /// Takes back the tokens of a subject.
+    pub(super) async fn revoke(&mut self, subject: &str, doc: Option<&DocName>) -> Result<RevokeReport, Failure> {
+        let request = serde_json::json!({ "sub": subject, "doc": doc }).to_string();
+        let answer = self.call(Method::POST, "/api/v1/revoke", request.into()).await?;
+        self.parse(&answer)
+    }
+
     /// Why the server takes no edits now; `None` when it does.
     pub(super) async fn not_ready(&mut self) -> Result<Option<String>, Failure> {
         #[derive(Default, Deserialize)]
@@ -264,7 +272,7 @@ impl AdminClient {
             }
             (_, "document-damaged") => Failure::found(format!("{what}; other documents are not affected")),
             (_, "backup-running") => Failure::open(format!("{what}; try again once it is done")),
-            (StatusCode::PAYLOAD_TOO_LARGE, _) => Failure::found(what),
+            (StatusCode::PAYLOAD_TOO_LARGE | StatusCode::CONFLICT, _) => Failure::found(what),
             (StatusCode::UNAUTHORIZED, _) => Failure::open(format!(
                 "the server on {} refuses the credential of admin.json: {what}; was the data directory copied from \
                  another one?",

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::admin_client::{AdminClient, Streamed};
 use super::failure::Failure;
-use super::serve;
+use super::{keys, serve};
+use crate::auth::{Revocation, RevokeReport};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::hub::{
     BackupPieces, CompactReport, DeleteReport, DocReport, DocSummary, Hub, HubOptions, ImportReport, ListQuery,
@@ -175,6 +176,18 @@ impl Backend {
         }
     }
 
+    /// Takes back the tokens of a subject; durable once this returns.
+    pub(super) async fn revoke(&mut self, subject: &str, doc: Option<&DocName>) -> Result<RevokeReport, Failure> {
+        match self {
+            Self::Online(client) => client.revoke(subject, doc).await,
+            Self::Offline(Offline { dir, .. }) => {
+                let revoked = keys::revocations(dir.path())?.revoke(subject, doc, keys::now_s());
+                let Revocation { subject, doc, at_s } = revoked.map_err(Failure::found)?;
+                Ok(RevokeReport { subject, doc, at_s, closed: 0 })
+            }
+        }
+    }
+
     /// Makes everything durable. The directory stays locked until [`Closed`] is dropped, which must be after the
     /// runtime's end: the hub's own tasks keep the store open until then.
     pub(super) async fn close(self) -> (Closed, Result<(), Failure>) {
@@ -192,7 +205,7 @@ impl Backend {
 mod tests {
     use super::*;
     use crate::data_dir::AdminFile;
-    use crate::server::{Address, AdminOptions, AdminServer, DrainFlag};
+    use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, Sessions};
 
     /// `Y.Text` "t" with the content "weft", by client 1.
     const WEFT: &[u8] = &[1, 1, 1, 0, 4, 1, 1, b't', 4, b'w', b'e', b'f', b't', 0];
@@ -279,11 +292,12 @@ mod tests {
         let mut data = DataDir::open(dir.path()).expect("opens");
         let hub = serve::open_hub(&data, HubOptions::default()).await.expect("opens");
         let loopback = "127.0.0.1:0".parse().expect("an address");
-        let options = AdminOptions { credential: "secret".to_owned() };
+        let options = AdminOptions { credential: "secret".to_owned(), authority: None };
         let server = AdminServer::start(
             Address::take(loopback).expect("a free port"),
             &options,
             hub.clone(),
+            Sessions::default(),
             DrainFlag::default(),
         )
         .expect("listens");

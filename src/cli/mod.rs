@@ -9,6 +9,7 @@ mod export;
 mod failure;
 mod health;
 mod import;
+mod keys;
 mod ls;
 mod output;
 mod part;
@@ -17,6 +18,7 @@ mod restore;
 mod rm;
 pub mod serve;
 mod show;
+mod token;
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -38,6 +40,7 @@ use self::output::Output;
 use self::restore::RestoreArgs;
 use self::rm::RmArgs;
 use self::show::ShowArgs;
+use self::token::TokenArgs;
 use crate::config::{LogFormat, ServeArgs};
 use crate::telemetry;
 
@@ -81,6 +84,8 @@ enum Command {
     Backup(BackupArgs),
     /// Make a data directory from a backup
     Restore(RestoreArgs),
+    /// Make a token that opens documents, look into one, or take some back
+    Token(Box<TokenArgs>),
     /// Say whether a server runs on the directory and takes edits
     Health(HealthArgs),
 }
@@ -141,6 +146,7 @@ pub fn main() -> ExitCode {
         Command::Rm(args) => {
             ("rm", with_backend(&args.at, IfAbsent::Fail, async |b, out| rm::run(&args, b, out).await))
         }
+        Command::Token(args) => ("token", token::main(&args)),
         Command::Health(args) => ("health", with_output(&args.at, |out| health::run(&args, out))),
         Command::Compact(args) => {
             ("compact", with_backend(&args.at, IfAbsent::Fail, async |b, out| compact::run(&args, b, out).await))

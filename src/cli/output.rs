@@ -209,6 +209,14 @@ pub(super) fn bytes(n: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// A moment that may be yet to come.
+pub(super) fn moment(ms: u64, now_ms: u64) -> String {
+    match ms.checked_sub(now_ms) {
+        Some(left) => format!("{} UTC (in {})", utc(ms), ago(left).trim_end_matches(" ago")),
+        None => format!("{} UTC ({})", utc(ms), ago(now_ms - ms)),
+    }
+}
+
 /// How long ago, in one unit.
 fn ago(ms: u64) -> String {
     let s = ms / 1_000;

@@ -13,12 +13,14 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
+use super::keys;
+use crate::auth::Authority;
 use crate::config::{ServeArgs, Settings};
 use crate::data_dir::{AdminFile, DataDir};
 use crate::hub::{Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
 use crate::limits::OPEN_FILES_RESERVED;
-use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, Server, ServerOptions};
+use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, Server, ServerOptions, Sessions};
 use crate::store::sled::SledStore;
 use crate::telemetry;
 
@@ -90,7 +92,16 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
     let address = Address::take(settings.listen).map_err(|e| cannot_listen("listen", settings.listen, &e))?;
     let admin_address =
         Address::take(settings.admin_listen).map_err(|e| cannot_listen("admin-listen", settings.admin_listen, &e))?;
+    let keys = keys::keys(&settings.auth)?;
     let mut data_dir = DataDir::open(&settings.data).map_err(Failure::open)?;
+    let authority = match keys {
+        Some(keys) => {
+            let revocations = keys::revocations(data_dir.path())?;
+            tracing::info!(keys = ?keys.describe(), "every client needs a token");
+            Some(Arc::new(Authority::new(keys, keys::expected(&settings.auth), revocations)))
+        }
+        None => None,
+    };
     let entered = runtime.enter();
     // Signals are caught before anything is open that a signal should close with care.
     let mut signals = Signals::new().map_err(|error| Failure::open(format!("cannot catch signals: {error}")))?;
@@ -103,14 +114,16 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
 
     let draining = DrainFlag::default();
     let credential = new_credential().map_err(Failure::open)?;
-    let admin_options = AdminOptions { credential: credential.clone() };
-    let admin = AdminServer::start(admin_address, &admin_options, hub.clone(), draining.clone())
+    let admin_options = AdminOptions { credential: credential.clone(), authority: authority.clone() };
+    let sessions = Sessions::default();
+    let admin = AdminServer::start(admin_address, &admin_options, hub.clone(), sessions.clone(), draining.clone())
         .map_err(|error| cannot_listen("admin-listen", settings.admin_listen, &error))?;
     let server_options = ServerOptions {
         connections_max: connections_within(settings.connections_max, open_files),
         path_decode: settings.path_decode,
+        authority,
     };
-    let server = Server::start(address, &server_options, hub.clone(), draining)
+    let server = Server::start(address, &server_options, hub.clone(), sessions, draining)
         .map_err(|error| cannot_listen("listen", settings.listen, &error))?;
     let reachable =
         AdminFile { listen: server.local_addr(), admin: admin.local_addr(), credential, pid: std::process::id() };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use warp::http::{Response, StatusCode, header};
 
+use crate::auth::RevokeError;
 use crate::hub::{HubError, Readiness};
 use crate::ids::DocNameError;
 use crate::wire::close::CloseReason;
@@ -67,10 +68,18 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood", detail)
     }
 
-    /// 401: no credential, or a wrong one.
+    /// 401: no credential, or a wrong one. A token that is good but says nothing of `admin` is no better than none: who
+    /// asks learns nothing from the difference.
     pub(super) fn unauthorized() -> Self {
-        let detail = "send the credential of the server's admin.json as `Authorization: Bearer …`";
+        let detail = "send the credential of the server's admin.json, or a token with the claim `admin`, as \
+                      `Authorization: Bearer …`";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid credential is required", detail)
+    }
+
+    /// 409: tokens are not checked here, so there are none to revoke.
+    pub(super) fn no_keys() -> Self {
+        let detail = "this server has no key to check tokens with, so everybody is let in; start it with --auth-secret";
+        Self::new(StatusCode::CONFLICT, "no-keys", "Tokens are not checked here", detail)
     }
 
     /// 404: no such route.
@@ -169,6 +178,21 @@ impl From<HubError> for Problem {
     }
 }
 
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RevokeError::BadSubject => Self::bad_request(detail),
+            RevokeError::Full => {
+                Self::new(StatusCode::CONFLICT, "revocations-full", "No more revocations can be remembered", detail)
+            }
+            RevokeError::NotSaved(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage-failed", "Storage has failed", detail)
+            }
+        }
+    }
+}
+
 impl From<DocNameError> for Problem {
     fn from(error: DocNameError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-document-name", "The document name is not allowed", error.to_string())
@@ -191,6 +215,11 @@ mod tests {
 
     #[test]
     fn close_codes_follow_wire_6() {
+        for (reason, code) in
+            [(CloseReason::Unauthorized, 4401), (CloseReason::Forbidden, 4403), (CloseReason::TokenExpired, 4501)]
+        {
+            assert_eq!(reason.ywebsocket_code(), code);
+        }
         assert_eq!(close_reason(&HubError::Draining).ywebsocket_code(), 1012);
         assert_eq!(close_reason(&HubError::Storage("disk full".into())).ywebsocket_code(), 1013);
         let deleted = HubError::Deleted { doc: DocName::parse("d").unwrap(), deleted_ms: 1 };

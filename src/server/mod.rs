@@ -6,35 +6,36 @@
 //! statuses. Nothing here knows of disk, of other nodes, or of what is in an update.
 
 mod accept;
+mod access;
 mod admin;
 pub mod documents;
 mod error;
 mod outbox;
 mod routes;
 mod session;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod websocket;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use self::accept::Address;
+pub use self::sessions::Sessions;
 
 use self::accept::Slots;
 use self::admin::Api;
 use self::documents::Documents;
-use self::outbox::Outbox;
 use self::session::Timing;
+use crate::auth::Authority;
 use crate::hub::{Hub, PeerSink, Readiness};
-use crate::ids::ConnId;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX};
 use crate::wire::close::CloseReason;
 
@@ -64,6 +65,8 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Whether document names in paths are percent-decoded (contract 2.2).
     pub path_decode: bool,
+    /// Who decides about tokens; without it everybody may do everything.
+    pub authority: Option<Arc<Authority>>,
 }
 
 /// What every connection of the public listener shares.
@@ -72,6 +75,9 @@ struct Shared<D> {
     sessions: Sessions,
     draining: DrainFlag,
     path_decode: bool,
+    authority: Option<Arc<Authority>>,
+    /// Clients denied so far, which spreads how long they are held.
+    denied: AtomicU32,
     timing: &'static Timing,
 }
 
@@ -110,21 +116,22 @@ impl Server {
         address: Address,
         options: &ServerOptions,
         documents: D,
+        sessions: Sessions,
         draining: DrainFlag,
     ) -> io::Result<Self> {
-        Self::start_with(address, options, documents, draining, &Timing::DEFAULT)
+        Self::start_with(address, options, documents, sessions, draining, &Timing::DEFAULT)
     }
 
     fn start_with<D: Documents>(
         address: Address,
         options: &ServerOptions,
         documents: D,
+        sessions: Sessions,
         draining: DrainFlag,
         timing: &'static Timing,
     ) -> io::Result<Self> {
         let listener = address.listen()?;
         let addr = listener.local_addr()?;
-        let sessions = Sessions::default();
         let slots = Slots::new(options.connections_max);
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
@@ -132,6 +139,8 @@ impl Server {
             sessions: sessions.clone(),
             draining: draining.clone(),
             path_decode: options.path_decode,
+            authority: options.authority.clone(),
+            denied: AtomicU32::new(0),
             timing,
         });
         let filter = routes::public(shared);
@@ -173,89 +182,13 @@ impl Server {
     }
 }
 
-/// The sessions that are open, so that they can be closed.
-#[derive(Clone, Default)]
-struct Sessions(Arc<Registry>);
-
-#[derive(Default)]
-struct Registry {
-    open: Mutex<Open>,
-    empty: Notify,
-}
-
-#[derive(Default)]
-struct Open {
-    by_id: HashMap<ConnId, Arc<Outbox>>,
-    last_id: u64,
-    draining: bool,
-}
-
-impl Sessions {
-    /// Enters a session until the guard is dropped. One that comes while draining is closed at once.
-    fn register(&self, outbox: Arc<Outbox>) -> Registered {
-        let mut open = self.open();
-        if open.draining {
-            outbox.close(CloseReason::Restart);
-        }
-        open.last_id += 1;
-        let id = ConnId(open.last_id);
-        open.by_id.insert(id, outbox);
-        drop(open);
-        Registered { sessions: self.clone(), id }
-    }
-
-    fn len(&self) -> usize {
-        self.open().by_id.len()
-    }
-
-    /// All that are open; later ones are closed as they come.
-    fn refuse_more(&self) -> Vec<Arc<Outbox>> {
-        let mut open = self.open();
-        open.draining = true;
-        open.by_id.values().cloned().collect()
-    }
-
-    async fn all_gone(&self) {
-        loop {
-            let mut gone = std::pin::pin!(self.0.empty.notified());
-            // Registered before the count is read, or the last session could leave unseen in between.
-            gone.as_mut().enable();
-            if self.len() == 0 {
-                return;
-            }
-            gone.await;
-        }
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A session's place in [`Sessions`].
-struct Registered {
-    sessions: Sessions,
-    id: ConnId,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let mut open = self.sessions.open();
-        let outbox = open.by_id.remove(&self.id);
-        let empty = open.by_id.is_empty();
-        drop(open);
-        drop(outbox);
-        if empty {
-            self.sessions.0.empty.notify_waiters();
-        }
-    }
-}
-
 /// How the admin listener behaves.
 #[derive(Clone)]
 pub struct AdminOptions {
-    /// What callers of `/api/v1` must send as bearer token.
+    /// What callers of `/api/v1` may send as bearer token…
     pub credential: String,
+    /// …or else a token that this takes, with the claim `admin`.
+    pub authority: Option<Arc<Authority>>,
 }
 
 /// The admin listener (contract 2.3). Dropping it stops accepting.
@@ -270,11 +203,17 @@ impl AdminServer {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub fn start(address: Address, options: &AdminOptions, hub: Hub, draining: DrainFlag) -> io::Result<Self> {
+    pub fn start(
+        address: Address,
+        options: &AdminOptions,
+        hub: Hub,
+        sessions: Sessions,
+        draining: DrainFlag,
+    ) -> io::Result<Self> {
         let listener = address.listen()?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let filter = admin::filter(Api::new(hub, draining, options.credential.clone()));
+        let filter = admin::filter(Api::new(hub, sessions, draining, options));
         let slots = Slots::new(ADMIN_CONNECTIONS_MAX);
         let accepting = tokio::spawn(accept::run(listener, slots, ADMIN_BODY_BYTES_MAX, filter, stopped));
         Ok(Self { addr, stop, accepting })

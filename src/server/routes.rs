@@ -33,26 +33,29 @@ Point a Yjs client at this address; the path is the document's name:
 pub(super) fn public<D: Documents>(
     shared: Arc<Shared<D>>,
 ) -> impl Filter<Extract = (Response<Bytes>,), Error = Infallible> + Clone {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
         .and(warp::path::full())
+        .and(query)
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::optional::<Slot>())
-        .map(move |method: Method, path: FullPath, headers: HeaderMap, on_upgrade, slot| {
-            respond(&shared, &method, path.as_str(), &headers, on_upgrade, slot).unwrap_or_else(Problem::into_response)
+        .map(move |method: Method, path: FullPath, query: String, headers: HeaderMap, on_upgrade, slot| {
+            respond(&shared, &method, (path.as_str(), &query), &headers, on_upgrade, slot)
+                .unwrap_or_else(Problem::into_response)
         })
 }
 
 fn respond<D: Documents>(
     shared: &Arc<Shared<D>>,
     method: &Method,
-    path: &str,
+    (path, query): (&str, &str),
     headers: &HeaderMap,
     on_upgrade: Option<OnUpgrade>,
     slot: Option<Slot>,
 ) -> Result<Response<Bytes>, Problem> {
     if websocket::wants_upgrade(headers) {
-        return websocket::upgrade(shared, method, path, headers, on_upgrade, slot);
+        return websocket::upgrade(shared, method, (path, query), headers, on_upgrade, slot);
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed(&["GET"]));

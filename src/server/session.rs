@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -26,7 +26,7 @@ use crate::hub::{Delivery, FrameKind, HubError, PeerSink};
 use crate::limits;
 use crate::wire::close::CloseReason;
 use crate::wire::frame::{self, Decoder, Input, Message};
-use crate::wire::message::ClientMessage;
+use crate::wire::message::{ClientMessage, ServerMessage};
 use crate::wire::ywebsocket;
 
 /// [`ywebsocket::KEEPALIVE`] as a frame.
@@ -50,6 +50,8 @@ pub(super) struct Timing {
     pub stall: Duration,
     /// For a closing handshake.
     pub close: Duration,
+    /// Between a denial and its close frame, least and most.
+    pub hold: (Duration, Duration),
 }
 
 impl Timing {
@@ -59,6 +61,7 @@ impl Timing {
         ping: limits::PING_EVERY,
         stall: limits::WRITE_STALL_TIMEOUT,
         close: limits::CLOSE_TIMEOUT,
+        hold: (limits::DENIAL_HOLD_MIN, limits::DENIAL_HOLD_MAX),
     };
 }
 
@@ -106,6 +109,9 @@ pub(super) struct Session {
     garbage: u32,
     /// Pings answered in the second that began at the instant.
     pings: (Instant, u32),
+    /// When the client's token has expired; never, where none is asked for. By the wall clock, which may be set: the timer
+    /// that watches over it runs at least as often as a ping is due.
+    ends: Option<SystemTime>,
     /// When the next ping is due.
     ping_at: Instant,
     /// Pings in a row that nothing followed.
@@ -128,6 +134,7 @@ impl Session {
             timing,
             garbage: 0,
             pings: (now, 0),
+            ends: None,
             ping_at: now + timing.ping,
             pings_missed: 0,
             heard: true,
@@ -140,8 +147,11 @@ impl Session {
         &self.outbox
     }
 
-    /// Converses until one side ends it. `early` is what the client sent with its handshake. The future is large: box it.
-    pub(super) async fn run<P: DocumentPeer>(mut self, peer: P, early: Vec<u8>) {
+    /// Converses until one side ends it, or until `ends_s` in seconds since 1970. `early` is what the client sent with its
+    /// handshake. The future is large: box it.
+    pub(super) async fn run<P: DocumentPeer>(mut self, peer: P, early: Vec<u8>, ends_s: Option<u64>) {
+        // A time past what the clock can say is none.
+        self.ends = ends_s.and_then(|ends_s| UNIX_EPOCH.checked_add(Duration::from_secs(ends_s)));
         let ending = self.converse(&peer, early).await;
         // Whatever the closing handshake takes, the client has left the document.
         drop(peer);
@@ -152,6 +162,61 @@ impl Session {
     pub(super) async fn refuse(mut self, reason: CloseReason) {
         self.outbox.close(reason);
         self.end(Ending::Close).await;
+    }
+
+    /// Tells the client that it may not stay, and closes after `hold`. Clients before 3.1 come back whatever the code, and
+    /// at once when the connection was short (WIRE g6). What the client sends meanwhile is passed over: nothing is loaded
+    /// and nothing kept on its behalf.
+    pub(super) async fn deny(mut self, text: &'static str, reason: CloseReason, hold: Duration, early: Vec<u8>) {
+        let message = ywebsocket::encode(&ServerMessage::PermissionDenied(Bytes::from_static(text.as_bytes())));
+        self.outbox.deliver(&frame::binary(&[&message]), FrameKind::Control);
+        let ending = match tokio::time::timeout(hold, self.pass_over(early)).await {
+            Ok(ending) => ending,
+            Err(_) => {
+                self.outbox.close(reason);
+                Ending::Close
+            }
+        };
+        // A large message that had begun would go on to be put together while the client takes leave.
+        self.decoder.give_up();
+        self.end(ending).await;
+    }
+
+    /// Reads a little and acts on none of it, until one side ends the connection.
+    async fn pass_over(&mut self, mut early: Vec<u8>) -> Ending {
+        let mut left = limits::DENIED_BYTES_MAX.saturating_sub(early.len());
+        let mut closed = passes_close(&mut self.decoder, &mut early);
+        std::future::poll_fn(|cx| {
+            loop {
+                while let Poll::Ready(output) = self.outbox.poll_output(cx) {
+                    match output {
+                        Output::CaughtUp => {}
+                        Output::Closing => return Poll::Ready(Ending::Close),
+                        Output::Gone => return Poll::Ready(Ending::Gone),
+                    }
+                }
+                if closed {
+                    self.outbox.close_with(CloseReason::Client, frame::close(None, ""));
+                    return Poll::Ready(Ending::Close);
+                }
+                if left == 0 {
+                    return Poll::Pending;
+                }
+                let read = READ_BUFFER.with_borrow_mut(|buffer| {
+                    let within = left.min(buffer.len());
+                    let mut buffer = ReadBuf::new(buffer.get_mut(..within).unwrap_or_default());
+                    let read = ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer));
+                    left -= buffer.filled().len();
+                    let ended = read.is_err() || buffer.filled().is_empty();
+                    closed = passes_close(&mut self.decoder, buffer.filled_mut());
+                    Poll::Ready(ended)
+                });
+                if ready!(read) {
+                    return Poll::Ready(Ending::Gone);
+                }
+            }
+        })
+        .await
     }
 
     async fn converse<P: DocumentPeer>(&mut self, peer: &P, early: Vec<u8>) -> Ending {
@@ -309,6 +374,10 @@ impl Session {
 
     /// Does what is due at `now`.
     fn tick(&mut self, now: Instant) -> Option<Ending> {
+        if self.ends.is_some_and(|ends| ends <= SystemTime::now()) {
+            self.outbox.close(CloseReason::TokenExpired);
+            return Some(Ending::Close);
+        }
         let progress = self.outbox.progress(now);
         match progress {
             Progress::Waiting(since) if since >= self.timing.stall => return Some(Ending::Dead),
@@ -351,7 +420,12 @@ impl Session {
             // What waits may leave at any moment, and silence begins then.
             Progress::Waiting(since) => self.timing.stall.saturating_sub(since).min(self.timing.keepalive),
         };
-        self.ping_at.min(now + output)
+        // Due together with the ping at the latest, so that no time is too far away to be added.
+        let ends = self
+            .ends
+            .map(|ends| now + ends.duration_since(SystemTime::now()).unwrap_or_default().min(self.timing.ping));
+        let due = self.ping_at.min(now + output);
+        ends.map_or(due, |ends| due.min(ends))
     }
 
     /// Sees the connection to its end.

@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 
 use super::documents::{DocumentPeer, Documents};
 use super::session::Timing;
-use super::{Address, DrainFlag, Server, ServerOptions};
+use super::{Address, DrainFlag, Server, ServerOptions, Sessions, access};
+use crate::auth::{Authority, Claims, DocPattern, Expected, Key, Keys, Revocations, SigningKey};
 use crate::hub::{Delivery, FrameKind, HubError, PeerSink, Readiness};
 use crate::ids::{Access, DocName};
 use crate::limits::{GARBAGE_MESSAGES_MAX, MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, PINGS_PER_SECOND_MAX};
@@ -113,11 +114,11 @@ fn address() -> Address {
 }
 
 fn options() -> ServerOptions {
-    ServerOptions { connections_max: 100, path_decode: true }
+    ServerOptions { connections_max: 100, path_decode: true, authority: None }
 }
 
 fn start(notes: &Notes) -> Server {
-    Server::start(address(), &options(), notes.clone(), DrainFlag::default()).unwrap()
+    Server::start(address(), &options(), notes.clone(), Sessions::default(), DrainFlag::default()).unwrap()
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -234,7 +235,7 @@ async fn the_handshake_is_answered_and_the_path_names_the_document() {
 async fn paths_can_be_kept_raw() {
     let notes = Notes::new(10);
     let options = ServerOptions { path_decode: false, ..options() };
-    let server = Server::start(address(), &options, notes.clone(), DrainFlag::default()).unwrap();
+    let server = Server::start(address(), &options, notes.clone(), Sessions::default(), DrainFlag::default()).unwrap();
     let _client = Client::connect(&server, "/a%20b").await;
     until("the client has joined", || notes.present() == 1).await;
     notes.sink("a%20b");
@@ -276,7 +277,7 @@ async fn bad_handshakes_and_plain_requests_get_a_status() {
 async fn connections_over_the_cap_are_turned_away_and_places_come_back() {
     let notes = Notes::new(0);
     let options = ServerOptions { connections_max: 1, ..options() };
-    let server = Server::start(address(), &options, notes.clone(), DrainFlag::default()).unwrap();
+    let server = Server::start(address(), &options, notes.clone(), Sessions::default(), DrainFlag::default()).unwrap();
     let client = Client::connect(&server, "/a").await;
     assert_eq!(server.connections(), 1);
     let mut refused = TcpStream::connect(server.local_addr()).await.unwrap();
@@ -512,10 +513,11 @@ static FAST: Timing = Timing {
     ping: Duration::from_millis(350),
     stall: Duration::from_millis(600),
     close: Duration::from_millis(300),
+    hold: (Duration::from_millis(300), Duration::from_millis(600)),
 };
 
 fn start_fast(notes: &Notes) -> Server {
-    Server::start_with(address(), &options(), notes.clone(), DrainFlag::default(), &FAST).unwrap()
+    Server::start_with(address(), &options(), notes.clone(), Sessions::default(), DrainFlag::default(), &FAST).unwrap()
 }
 
 #[tokio::test]
@@ -625,4 +627,108 @@ async fn queued_frames_are_shared() {
     let queued = Bytes::from(vec![0x82, 1, 9]);
     assert_eq!(sink.deliver(&queued, FrameKind::Control), Delivery::Taken);
     assert!(!queued.is_unique());
+}
+
+// ---- access -------------------------------------------------------------------------------------------------------
+
+const SECRET: &[u8] = b"correct horse battery staple, twice over";
+
+fn start_guarded(notes: &Notes) -> Server {
+    let keys = Keys::new(vec![Key::secret(SECRET).unwrap()]).unwrap();
+    let authority = Arc::new(Authority::new(keys, Expected::default(), Revocations::none()));
+    let options = ServerOptions { authority: Some(authority), ..options() };
+    Server::start_with(address(), &options, notes.clone(), Sessions::default(), DrainFlag::default(), &FAST).unwrap()
+}
+
+/// A token for `doc` that is taken for `good_s` more seconds.
+fn token(doc: &str, good_s: u64) -> String {
+    let claims = Claims {
+        subject: None,
+        docs: vec![DocPattern::parse(doc).unwrap()],
+        access: Access::Write,
+        admin: false,
+        issued_s: None,
+        begins_s: None,
+        expires_s: access::now_s() + good_s - crate::limits::TOKEN_LEEWAY_S,
+        audience: Vec::new(),
+        issuer: None,
+    };
+    SigningKey::secret(SECRET).unwrap().sign(&claims, None).unwrap()
+}
+
+fn assert_denial(got: &Got) {
+    assert!(matches!(got, Got::Binary(payload) if payload.starts_with(&[2, 0])), "{got:?}");
+}
+
+#[tokio::test]
+async fn wire_6_whoever_is_denied_is_told_held_and_closed() {
+    let notes = Notes::new(100);
+    let server = start_guarded(&notes);
+    let elsewhere = format!("/a?token={}", token("b", 60));
+    for (path, code) in [("/a", 4401), ("/a?token=x.y.z", 4401), (&elsewhere, 4403)] {
+        let mut client = Client::connect(&server, path).await;
+        let began = Instant::now();
+        assert_denial(&client.next().await);
+        // What it sends is heard by nobody.
+        client.send(&note(b"let me in")).await;
+        assert_eq!(client.next().await, Got::Close(Some(code)), "{path}");
+        assert!(began.elapsed() > Duration::from_millis(250), "{:?}", began.elapsed());
+        client.send(&client::frame(0x88, &[0x11, 0x31])).await;
+        assert_eq!(client.next().await, Got::Eof);
+    }
+    until("all are gone", || server.connections() == 0).await;
+    assert!(notes.taken().is_empty() && notes.0.sinks.lock().unwrap().is_empty());
+
+    let path = format!("/a?x&token={}", token("*", 60));
+    let mut client = Client::connect(&server, &path).await;
+    client.send(&note(b"hello")).await;
+    until("the message has come", || notes.taken() == [b"hello"]).await;
+    let headers = format!("{HANDSHAKE}Authorization: Bearer {}\r\n", token("b", 60));
+    let _client = Client::request(&server, "/b", &headers, b"").await;
+    until("both have joined", || notes.present() == 2).await;
+}
+
+#[tokio::test]
+async fn a_denied_client_may_leave_early_and_may_not_pour() {
+    let notes = Notes::new(0);
+    let server = start_guarded(&notes);
+    let mut client = Client::connect(&server, "/a").await;
+    assert_denial(&client.next().await);
+    client.send(&client::frame(0x88, &[])).await;
+    assert_eq!(client.next().await, Got::Close(None));
+    assert_eq!(client.next().await, Got::Eof);
+
+    // The largest message there may be is announced, and comes: after some of it the socket is not read any more, and
+    // when it is again, to let the client see its close frame, nothing is set aside.
+    let mut client = Client::connect(&server, "/a").await;
+    assert_denial(&client.next().await);
+    let mut message = client::binary(&vec![7; MESSAGE_BYTES_MAX]);
+    message.truncate(MESSAGE_BYTES_MAX);
+    let (mut reader, mut writer) = client.0.into_split();
+    let pouring = tokio::spawn(async move { writer.write_all(&message).await.is_ok() });
+    let mut seen = Vec::new();
+    let closed = tokio::time::timeout(PATIENCE, reader.read_to_end(&mut seen)).await.expect("the connection ends");
+    assert!(closed.is_err() || seen.windows(4).any(|frame| frame[0] == 0x88 && frame[2..] == 4401u16.to_be_bytes()));
+    drop(pouring.await);
+    until("it is gone", || server.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn wire_6_a_token_that_expires_ends_its_session() {
+    let notes = Notes::new(10);
+    let server = start_guarded(&notes);
+    let mut client = Client::connect(&server, &format!("/a?token={}", token("a", 2))).await;
+    let began = Instant::now();
+    until("the client has joined", || notes.present() == 1).await;
+    let code = loop {
+        match client.next().await {
+            Got::Close(code) => break code,
+            Got::Ping => client.send(&client::frame(0x8a, b"")).await,
+            Got::Binary(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(code, Some(4501));
+    assert!((900..3_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    until("the client has left", || notes.present() == 0).await;
 }

@@ -1,6 +1,8 @@
 //! From an HTTP request to a session: the handshake of RFC 6455 §4.2, the document's name, and the socket itself.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,10 +15,13 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCod
 
 use super::Shared;
 use super::accept::Slot;
+use super::access;
 use super::documents::Documents;
 use super::error::{self, Problem};
 use super::session::Session;
-use crate::ids::{Access, DocName, DocNameError};
+use super::sessions::Registered;
+use crate::auth::{Denied, Grant, Holder, TokenError};
+use crate::ids::{DocName, DocNameError};
 use crate::wire::close::CloseReason;
 
 /// What RFC 6455 §1.3 appends to a client's key.
@@ -96,7 +101,7 @@ pub(super) fn doc_name(path: &str, decode: bool) -> Result<DocName, DocNameError
 pub(super) fn upgrade<D: Documents>(
     shared: &Arc<Shared<D>>,
     method: &Method,
-    path: &str,
+    (path, query): (&str, &str),
     headers: &HeaderMap,
     on_upgrade: Option<OnUpgrade>,
     slot: Option<Slot>,
@@ -109,8 +114,28 @@ pub(super) fn upgrade<D: Documents>(
     // A bad name is told in a close frame: a refused handshake looks like a network error to browsers and is retried for
     // ever, code 4400 stops clients that can be stopped (WIRE g6).
     let doc = doc_name(path, shared.path_decode);
-    tokio::spawn(serve(shared.clone(), on_upgrade, doc, slot));
+    // So is a denial, which comes when the socket is a WebSocket (WIRE §6).
+    let token = access::token_of(headers, query).filter(|_| shared.authority.is_some());
+    tokio::spawn(serve(shared.clone(), on_upgrade, doc, token.map(Cow::into_owned), slot));
     Ok(response)
+}
+
+/// Decides what the client may do, and enters its session. Nothing of the document is touched.
+fn admit<D: Documents>(
+    shared: &Shared<D>,
+    session: &Session,
+    doc: &DocName,
+    token: Option<String>,
+) -> Result<(Grant, Registered), Denied> {
+    let authority = shared.authority.as_deref();
+    let grant = access::admit(authority, token.as_deref(), doc)?;
+    let registered = shared.sessions.register(session.outbox().clone(), doc.clone(), grant.holder.clone());
+    // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
+    match authority {
+        Some(authority) if authority.is_revoked(&grant.holder, None) => Err(TokenError::Revoked.into()),
+        Some(authority) if authority.is_revoked(&grant.holder, Some(doc)) => Err(Denied::NoAccess),
+        Some(_) | None => Ok((grant, registered)),
+    }
 }
 
 /// Takes the socket over once the handshake's answer has left, and runs the session. `slot` is held to the end.
@@ -118,6 +143,7 @@ async fn serve<D: Documents>(
     shared: Arc<Shared<D>>,
     on_upgrade: OnUpgrade,
     doc: Result<DocName, DocNameError>,
+    token: Option<String>,
     slot: Option<Slot>,
 ) {
     let remote = slot.as_ref().map(Slot::remote);
@@ -129,16 +155,25 @@ async fn serve<D: Documents>(
     };
     let session = Session::new(stream, shared.timing);
     match doc {
-        Ok(doc) => {
-            tracing::debug!(?remote, ?doc, "a client connects");
-            let registered = shared.sessions.register(session.outbox().clone());
-            // Boxed, so that a connection's task is as large as its conversation and not as its handshake.
-            match shared.documents.join(&doc, Access::Write, session.outbox().clone()) {
-                Ok(peer) => Box::pin(session.run(peer, early)).await,
-                Err(error) => Box::pin(session.refuse(error::close_reason(&error))).await,
+        // Boxed, so that a connection's task is as large as its conversation and not as its handshake.
+        Ok(doc) => match admit(&shared, &session, &doc, token) {
+            Ok((grant, registered)) => {
+                tracing::debug!(?remote, ?doc, access = %grant.access, "a client connects");
+                match shared.documents.join(&doc, grant.access, session.outbox().clone()) {
+                    Ok(peer) => Box::pin(session.run(peer, early, grant.ends_s)).await,
+                    Err(error) => Box::pin(session.refuse(error::close_reason(&error))).await,
+                }
+                drop(registered);
             }
-            drop(registered);
-        }
+            Err(denied) => {
+                tracing::debug!(?remote, ?doc, why = %denied, "a client is denied a document");
+                let registered = shared.sessions.register(session.outbox().clone(), doc, Holder::default());
+                let (min, max) = shared.timing.hold;
+                let hold = access::hold(shared.denied.fetch_add(1, Ordering::Relaxed), min, max);
+                Box::pin(session.deny(denied.text(), access::close_reason(&denied), hold, early)).await;
+                drop(registered);
+            }
+        },
         Err(error) => {
             tracing::debug!(?remote, %error, "a client asks for a document by a name that is not allowed");
             Box::pin(session.refuse(CloseReason::BadName)).await;

@@ -9,6 +9,12 @@ pub enum CloseReason {
     Reload,
     /// The client reads too slowly even for diffs, or the server is overloaded.
     Overloaded,
+    /// No token came, or one that is not good, or not any more.
+    Unauthorized,
+    /// The token does not open this document, or not any more.
+    Forbidden,
+    /// The token has expired while it was used; come back at once with a fresh one.
+    TokenExpired,
     /// Too many malformed messages.
     Garbage,
     /// An update over the size limit, or one that was quarantined: sending it again cannot help (WIRE g7).
@@ -33,7 +39,12 @@ impl CloseReason {
             CloseReason::Restart | CloseReason::Reload => 1012,
             CloseReason::Overloaded | CloseReason::StorageFailed => 1013,
             CloseReason::Garbage | CloseReason::BadName => 4400,
+            CloseReason::Unauthorized => 4401,
+            CloseReason::Forbidden => 4403,
             CloseReason::Deleted => 4404,
+            // A client asks its application for parameters whenever it connects, so it may well have a fresh token; one
+            // that has not is told 4401 then, and stops.
+            CloseReason::TokenExpired => 4501,
             CloseReason::UpdateRefused => 4413,
             CloseReason::Protocol(code) => code,
             CloseReason::Client => 1000,
@@ -46,6 +57,9 @@ impl CloseReason {
             CloseReason::Restart => "server restarting",
             CloseReason::Reload => "document reloading",
             CloseReason::Overloaded => "client too slow or server overloaded",
+            CloseReason::Unauthorized => "access denied: no valid token",
+            CloseReason::Forbidden => "access denied: the token does not open this document",
+            CloseReason::TokenExpired => "the token has expired",
             CloseReason::Garbage => "too many malformed messages",
             CloseReason::UpdateRefused => "update refused",
             CloseReason::BadName => "invalid document name",

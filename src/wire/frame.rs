@@ -307,6 +307,11 @@ impl Decoder {
         }
     }
 
+    /// Passes over everything from here on, and sets nothing aside any more.
+    pub fn give_up(&mut self) {
+        *self = Self { ended: true, ..Self::default() };
+    }
+
     /// Whether a close frame or an error came, after which nothing can be read.
     pub fn ended(&self) -> bool {
         self.ended

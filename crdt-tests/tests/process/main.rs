@@ -1,5 +1,6 @@
 //! The real binary with real clients. One test program, so that tests that must wait overlap with tests that need not.
 
+mod access;
 mod admin;
 mod backup;
 mod backup_kills;
@@ -20,3 +21,4 @@ mod refusals;
 mod restart;
 mod slow_reader;
 mod storage_failure;
+mod token;

@@ -25,6 +25,7 @@ pub(super) enum Call {
     Compact { doc: DocName, dry_run: bool },
     CompactAll { min_log_bytes: u64, dry_run: bool },
     Backup,
+    Revoke,
 }
 
 /// One method on one path.
@@ -117,6 +118,7 @@ pub(super) static ROUTES: &[Route] = &[
         Ok(Call::CompactAll { min_log_bytes, dry_run: query.take_flag("dry_run")? })
     }),
     Route::post("/api/v1/backup", |_, _| Ok(Call::Backup)),
+    Route::post("/api/v1/revoke", |_, _| Ok(Call::Revoke)),
 ];
 
 /// The route that answers on `path` whoever asks, if there is one.
@@ -203,6 +205,7 @@ mod tests {
         }
         let all = |min_log_bytes, dry_run| Ok(Call::CompactAll { min_log_bytes, dry_run });
         assert_eq!(call(Method::POST, "/api/v1/compact"), all(0, false));
+        assert_eq!(call(Method::POST, "/api/v1/revoke"), Ok(Call::Revoke));
         assert_eq!(call(Method::POST, "/api/v1/compact?min_log_bytes=7&dry_run"), all(7, true));
         assert_eq!(call(Method::POST, "/api/v1/backup"), Ok(Call::Backup));
     }

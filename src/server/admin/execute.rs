@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Api;
 use super::body::{Answer, RequestBody, binary, json, streamed};
 use super::call::Call;
-use super::compact;
+use super::{compact, revoke};
 use crate::hub::{DocSummary, Hub, ListQuery, Readiness};
 use crate::ids::DocName;
 use crate::limits::LIST_DEFAULT;
@@ -41,6 +41,7 @@ impl Api {
             Call::Compact { doc, dry_run } => json(&hub.compact(&doc, dry_run).await?),
             Call::CompactAll { min_log_bytes, dry_run } => compact::all(hub.clone(), min_log_bytes, dry_run).await?,
             Call::Backup => backup(hub).await?,
+            Call::Revoke => revoke::revoke(self, body).await?,
         })
     }
 }

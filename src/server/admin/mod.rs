@@ -21,6 +21,7 @@ mod call;
 mod compact;
 mod execute;
 mod query;
+mod revoke;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -32,8 +33,10 @@ use warp::{Filter, Reply};
 
 use self::body::{Answer, RequestBody};
 use self::call::Call;
-use super::DrainFlag;
+use super::access::Admins;
 use super::error::Problem;
+use super::{AdminOptions, DrainFlag, Sessions};
+use crate::auth::Authority;
 use crate::hub::Hub;
 use crate::limits::{ADMIN_BODIES_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
 
@@ -41,15 +44,21 @@ use crate::limits::{ADMIN_BODIES_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
 pub(super) struct Api {
     pub(super) hub: Hub,
     pub(super) draining: DrainFlag,
-    /// What callers must send as bearer token.
-    pub(super) credential: String,
+    /// Who may use them.
+    pub(super) admins: Admins,
+    /// Who decides about tokens, and is told which are revoked.
+    pub(super) authority: Option<Arc<Authority>>,
+    /// The sessions of the public listener.
+    pub(super) sessions: Sessions,
     /// Room for large bodies, KiB.
     bodies: Semaphore,
 }
 
 impl Api {
-    pub(super) fn new(hub: Hub, draining: DrainFlag, credential: String) -> Self {
-        Self { hub, draining, credential, bodies: Semaphore::new(ADMIN_BODIES_BYTES_MAX >> 10) }
+    pub(super) fn new(hub: Hub, sessions: Sessions, draining: DrainFlag, options: &AdminOptions) -> Self {
+        let AdminOptions { credential, authority } = options.clone();
+        let bodies = Semaphore::new(ADMIN_BODIES_BYTES_MAX >> 10);
+        Self { hub, draining, admins: Admins::new(credential, authority.clone()), authority, sessions, bodies }
     }
 
     /// Does what the call wants, once there is room for a body of `body_bytes`, which may be the most it can have.
@@ -76,7 +85,7 @@ pub(super) fn filter(api: Api) -> impl Filter<Extract = (impl Reply + use<>,), E
         .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, body| {
             let api = api.clone();
             async move {
-                let answer = match admit(&api.credential, &method, path.as_str(), &query, &headers) {
+                let answer = match admit(&api.admins, &method, path.as_str(), &query, &headers) {
                     Ok((call, body_bytes)) => api.answer(call, body_bytes, RequestBody::new(body, body_bytes)).await,
                     Err(problem) => Err(problem),
                 };
@@ -90,15 +99,14 @@ pub(super) fn filter(api: Api) -> impl Filter<Extract = (impl Reply + use<>,), E
 /// Everything that is decided before the hub is asked and a body is read: what is wanted, and how many bytes of body can
 /// come with it.
 fn admit(
-    credential: &str,
+    admins: &Admins,
     method: &Method,
     path: &str,
     query: &str,
     headers: &HeaderMap,
 ) -> Result<(Call, usize), Problem> {
     // Before the path is looked at, so that strangers learn nothing from the difference between 401 and 404.
-    let admitted = || bearer(headers).is_some_and(|token| same(token.as_bytes(), credential.as_bytes()));
-    if !call::is_open(path) && !admitted() {
+    if !call::is_open(path) && !admins.admit(headers) {
         return Err(Problem::unauthorized());
     }
     let (route, captured) = call::find(method, path)?;
@@ -111,22 +119,15 @@ fn admit(
     Ok((route.call(&captured, query)?, body_bytes))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// Compares in a time that depends on the lengths alone. An empty credential matches nothing.
-fn same(given: &[u8], expected: &[u8]) -> bool {
-    let differences = given.iter().zip(expected).fold(0, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
-    given.len() == expected.len() && !expected.is_empty() && differences == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::ADMIN_BODY_BYTES_MAX;
     use warp::http::HeaderValue;
+
+    fn admins(credential: &str) -> Admins {
+        Admins::new(credential.to_owned(), None)
+    }
 
     const SECRET: &str = "s3cret-credential";
 
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn only_the_credential_opens_the_api() {
         let status = |headers: &HeaderMap, secret: &str| {
-            admit(secret, &Method::GET, "/api/v1/docs", "", headers)
+            admit(&admins(secret), &Method::GET, "/api/v1/docs", "", headers)
                 .map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
         };
         assert_eq!(status(&HeaderMap::new(), SECRET), 401);
@@ -157,7 +158,8 @@ mod tests {
         }
         assert_eq!(status(&with_auth("Bearer "), ""), 401, "an empty credential admits nobody");
         // Unknown paths look the same as known ones to strangers; probes need no credential.
-        let strangers = |path: &str| admit(SECRET, &Method::GET, path, "", &HeaderMap::new()).map(|(call, _)| call);
+        let strangers =
+            |path: &str| admit(&admins(SECRET), &Method::GET, path, "", &HeaderMap::new()).map(|(call, _)| call);
         for path in ["/", "/api/v1/nothing", "/api/v1/docs", "/health/"] {
             assert_eq!(strangers(path), Err(Problem::unauthorized()), "{path}");
         }
@@ -170,7 +172,7 @@ mod tests {
         let announcing = |method: Method, path: &str, bytes: usize| {
             let mut headers = with_auth("Bearer s3cret-credential");
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
-            admit(SECRET, &method, path, "", &headers)
+            admit(&admins(SECRET), &method, path, "", &headers)
                 .map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
         };
         for (path, max) in
