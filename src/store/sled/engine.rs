@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,11 +21,12 @@ const LOCK_TRIES: usize = 40;
 const LOCK_RETRY: Duration = Duration::from_millis(25);
 /// sled's data file.
 pub(super) const DATABASE: &str = "db";
+/// sled's settings, written once, before its data file.
+const SETTINGS: &str = "conf";
 
 /// An open database.
 pub(super) struct Engine {
-    /// `None` only while being dropped.
-    db: Option<sled::Db>,
+    db: Guarded,
     /// sled's data file again, opened before the first write so that every failed write-back is reported to its sync.
     database: File,
     dir: PathBuf,
@@ -80,6 +82,9 @@ impl Engine {
         if marked.is_some() && database_bytes == 0 {
             return Err(broken(dir, "its data file is missing or empty"));
         }
+        if database_bytes == 0 {
+            sweep_unborn(dir)?;
+        }
         let db = open_sled(dir)?;
         let database = File::open(dir.join(DATABASE)).map_err(|e| format!("{at}/{DATABASE} cannot be read: {e}"))?;
 
@@ -100,12 +105,12 @@ impl Engine {
             (None, None) if caught(|| Ok(db.is_empty())).map_err(|e| broken(dir, &e))? => Root::default(),
             (None, None) => return Err(format!("{at} holds a database that is not weft's; choose another directory")),
         };
-        let engine = Self { db: Some(db), database, dir: dir.to_owned() };
+        let engine = Self { db, database, dir: dir.to_owned() };
         Ok(Found { engine, root, is_new: marked.is_none() })
     }
 
     pub(super) fn db(&self) -> &sled::Db {
-        self.db.as_ref().expect("taken only by drop")
+        &self.db
     }
 
     /// Brings everything sled was given to the disk (S4).
@@ -142,16 +147,36 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
+/// A sled database from the moment it is open: sled syncs its file while it is dropped and panics if that fails, which
+/// would end the process in the midst of a refusal or a shutdown that has to go on. What must be durable is so already.
+struct Guarded(Option<sled::Db>);
+
+impl Deref for Guarded {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for Guarded {
     fn drop(&mut self) {
-        let db = self.db.take();
-        // sled syncs its file while it is dropped and panics if that fails, which would end the process in the midst of
-        // a shutdown that has to go on. What must be durable is so already.
+        let db = self.0.take();
         let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(db)));
     }
 }
 
-fn open_sled(dir: &Path) -> Result<sled::Db, String> {
+/// Makes way for a database where the making of one was cut short before it held anything: sled refuses to open beside a
+/// file of settings that is not whole. There is neither marker nor data, so nothing was ever stored.
+fn sweep_unborn(dir: &Path) -> Result<(), String> {
+    let settings = dir.join(SETTINGS);
+    match fs::remove_file(&settings) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(format!("{} cannot be removed: {e}", settings.display())),
+        _ => Ok(()),
+    }
+}
+
+fn open_sled(dir: &Path) -> Result<Guarded, String> {
     let config = sled::Config::new()
         .path(dir)
         .cache_capacity(CACHE_BYTES)
@@ -163,7 +188,7 @@ fn open_sled(dir: &Path) -> Result<sled::Db, String> {
     loop {
         tries += 1;
         match caught(|| config.open()) {
-            Ok(db) => return Ok(db),
+            Ok(db) => return Ok(Guarded(Some(db))),
             Err(why) if why.contains("could not acquire lock") => {
                 if tries == LOCK_TRIES {
                     return Err(format!("another process has the database in {} open; end it first", dir.display()));

@@ -383,6 +383,20 @@ fn s5_a_lost_database_is_not_replaced_by_an_empty_one() {
 }
 
 #[test]
+fn s5_a_database_whose_making_was_cut_short_is_made_again() {
+    let whole = TempDir::new().expect("a temporary directory");
+    drop(open(whole.path()));
+    let settings = fs::read(whole.path().join("conf")).expect("reads");
+    for len in [0, 8, 9, settings.len() / 2, settings.len() - 4, settings.len() - 1, settings.len()] {
+        let dir = TempDir::new().expect("a temporary directory");
+        fs::create_dir(dir.path().join("blobs")).expect("creates");
+        fs::write(dir.path().join("conf"), &settings[..len]).expect("writes");
+        let store = SledStore::open(dir.path()).unwrap_or_else(|e| panic!("{len} bytes of settings: {e}"));
+        store.append(&[append("d", 1, 2)], 1).expect("appends");
+    }
+}
+
+#[test]
 fn s5_a_database_of_garbage_is_an_error_again_and_again() {
     let dir = TempDir::new().expect("a temporary directory");
     drop(open(dir.path()));
