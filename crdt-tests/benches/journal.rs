@@ -5,17 +5,12 @@
 //!
 //! `cargo bench -p crdt-tests --bench journal [-- SECONDS_PER_TURN]`
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use crdt_tests::bare_log::{self, BareLog, Space, Waiter};
 use hdrhistogram::Histogram;
-use tokio::sync::Notify;
 use weft::ids::{DocName, Seq};
 use weft::journal::{DurableSink, Journal, JournalOptions, Record};
 
@@ -29,25 +24,13 @@ fn update(n: u64) -> Bytes {
     Bytes::from(vec![n as u8; len as usize])
 }
 
-/// One writer's place to sleep.
+/// A writer's place to sleep, as the journal wakes it.
 #[derive(Default)]
-struct Waiter {
-    done: AtomicU64,
-    wake: Notify,
-}
+struct Sleeper(Waiter);
 
-impl Waiter {
-    async fn wait_for(&self, seq: u64) {
-        while self.done.load(Ordering::Acquire) < seq {
-            self.wake.notified().await;
-        }
-    }
-}
-
-impl DurableSink for Waiter {
+impl DurableSink for Sleeper {
     fn durable(&self, seq: Seq) {
-        self.done.store(seq.0, Ordering::Release);
-        self.wake.notify_one();
+        self.0.durable(seq.0);
     }
     fn failed(&self) {
         eprintln!("the journal failed");
@@ -55,99 +38,30 @@ impl DurableSink for Waiter {
     }
 }
 
-struct Bare {
-    queue: Mutex<Vec<(Bytes, Arc<Waiter>, u64)>>,
-    wake: Condvar,
-    ended: AtomicBool,
-}
-
-impl Bare {
-    fn start(path: &Path, prealloc: bool) -> (Arc<Bare>, std::thread::JoinHandle<()>) {
-        let bare = Arc::new(Bare { queue: Mutex::default(), wake: Condvar::new(), ended: AtomicBool::new(false) });
-        let file = OpenOptions::new().create(true).truncate(true).write(true).open(path).expect("a file");
-        if prealloc {
-            for _ in 0..256 {
-                (&file).write_all(&vec![0; 1 << 20]).expect("space");
-            }
-        }
-        file.sync_all().expect("a sync");
-        let thread = std::thread::spawn({
-            let bare = bare.clone();
-            move || bare.write(&file)
-        });
-        (bare, thread)
-    }
-
-    fn write(&self, file: &File) {
-        let (mut taken, mut group, mut at) = (Vec::new(), Vec::new(), 0);
-        loop {
-            {
-                let mut queue = self.queue.lock().expect("the lock");
-                while queue.is_empty() {
-                    if self.ended.load(Ordering::Acquire) {
-                        return;
-                    }
-                    queue = self.wake.wait(queue).expect("the lock");
-                }
-                std::mem::swap(&mut *queue, &mut taken);
-            }
-            group.clear();
-            taken.iter().for_each(|(bytes, ..)| group.extend_from_slice(bytes));
-            file.write_all_at(&group, at).expect("a write");
-            file.sync_data().expect("a sync");
-            at += group.len() as u64;
-            for (_, waiter, seq) in taken.drain(..) {
-                waiter.durable(Seq(seq));
-            }
-        }
-    }
-
-    fn append(&self, bytes: Bytes, waiter: Arc<Waiter>, seq: u64) {
-        self.queue.lock().expect("the lock").push((bytes, waiter, seq));
-        self.wake.notify_one();
-    }
-
-    fn end(&self) {
-        self.ended.store(true, Ordering::Release);
-        self.wake.notify_one();
-    }
-}
-
-#[derive(Clone)]
-enum Log {
-    Bare(Arc<Bare>),
-    Journal(Journal),
-}
-
-/// Lets the writers run, and returns records per second and their latencies in µs.
-async fn load(log: &Log, turn: Duration) -> (f64, Histogram<u64>) {
+/// Lets the writers run on the journal, and returns records per second and their latencies in µs.
+async fn load(journal: &Journal, turn: Duration) -> (f64, Histogram<u64>) {
     let start = Instant::now();
     let writers = (0..WRITERS).map(|w| {
-        let log = log.clone();
+        let journal = journal.clone();
         tokio::spawn(async move {
-            let (waiter, doc) = (Arc::new(Waiter::default()), DocName::parse(&format!("bench/{w}")).expect("a name"));
-            let mut latencies = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a histogram");
+            let (sleeper, doc) = (Arc::new(Sleeper::default()), DocName::parse(&format!("bench/{w}")).expect("a name"));
+            let mut latencies = Histogram::<u64>::new(3).expect("a histogram");
             for seq in 1.. {
                 let begun = Instant::now();
                 if begun - start > turn {
                     break;
                 }
                 let update = update(seq * WRITERS as u64 + w as u64);
-                match &log {
-                    Log::Bare(bare) => bare.append(update, waiter.clone(), seq),
-                    Log::Journal(journal) => {
-                        let record = Record::update(doc.clone(), Seq(seq), update);
-                        journal.append(vec![record], Some(waiter.clone())).await.expect("an append");
-                    }
-                }
-                waiter.wait_for(seq).await;
+                let record = Record::update(doc.clone(), Seq(seq), update);
+                journal.append(vec![record], Some(sleeper.clone())).await.expect("an append");
+                sleeper.0.wait_for(seq).await;
                 latencies.saturating_record(begun.elapsed().as_micros() as u64);
             }
             latencies
         })
     });
     let writers: Vec<_> = writers.collect();
-    let mut latencies = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("a histogram");
+    let mut latencies = Histogram::<u64>::new(3).expect("a histogram");
     for writer in writers {
         latencies.add(writer.await.expect("a writer")).expect("the same shape");
     }
@@ -177,14 +91,16 @@ fn main() {
         });
         for round in 1..=ROUNDS {
             for (which, name) in ["bare, growing file", "bare, preallocated", "journal"].into_iter().enumerate() {
-                let (rate, latencies) = if which < 2 {
-                    let (bare, thread) = Bare::start(&dir.path().join("bare"), which == 1);
-                    let measured = load(&Log::Bare(bare.clone()), turn).await;
-                    bare.end();
-                    thread.join().expect("the bare writer");
-                    measured
-                } else {
-                    load(&Log::Journal(journal.clone()), turn).await
+                let path = dir.path().join("bare");
+                let (rate, latencies) = match which {
+                    0 => {
+                        bare_log::measure(&Arc::new(BareLog::start(&path, Space::Growing)), WRITERS, turn, update).await
+                    }
+                    1 => {
+                        bare_log::measure(&Arc::new(BareLog::start(&path, Space::Prepared)), WRITERS, turn, update)
+                            .await
+                    }
+                    _ => load(&journal, turn).await,
                 };
                 let at = |q| latencies.value_at_quantile(q);
                 println!(

@@ -1,17 +1,21 @@
 //! `weft`'s commands other than `serve`, run as an admin runs them.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::process::{self, Captured};
 use crate::server::{Server, binary};
+use crate::wait::PATIENCE;
 
 /// The command line on one data directory, whether a server is running there or not.
 #[derive(Debug, Clone)]
 pub struct Cli {
     binary: PathBuf,
     data: PathBuf,
+    env: Vec<(String, String)>,
 }
 
 /// How a command ended.
@@ -46,7 +50,14 @@ impl Cli {
 
     /// Another binary on this directory.
     pub fn with_binary(binary: PathBuf, data: impl Into<PathBuf>) -> Self {
-        Self { binary, data: data.into() }
+        Self { binary, data: data.into(), env: Vec::new() }
+    }
+
+    /// With these environment variables too.
+    #[must_use]
+    pub fn envs(mut self, env: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.env.extend(env);
+        self
     }
 
     /// On the directory of a server.
@@ -54,12 +65,26 @@ impl Cli {
         Self::on(server.data())
     }
 
-    /// Runs `weft COMMAND --data DIR ARGS…` with nothing on stdin, and gives whatever came of it.
-    pub fn run<S: AsRef<str>>(&self, args: &[S]) -> Output {
+    fn command<S: AsRef<str>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(&self.binary);
         let mut args = args.iter().map(AsRef::as_ref);
         command.args(args.next()).arg("--data").arg(&self.data).args(args).stdin(Stdio::null());
-        let output = command.output().expect("cannot run weft");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts `weft COMMAND --data DIR ARGS…` with nothing on stdin, to be waited for or killed.
+    pub fn start<S: AsRef<str>>(&self, args: &[S]) -> Running {
+        let mut command = self.command(args);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("cannot run weft");
+        let stdout = Captured::from(child.stdout.take().expect("piped"));
+        let stderr = Captured::from(child.stderr.take().expect("piped"));
+        Running { child, stdout, stderr }
+    }
+
+    /// Runs `weft COMMAND --data DIR ARGS…` with nothing on stdin, and gives whatever came of it.
+    pub fn run<S: AsRef<str>>(&self, args: &[S]) -> Output {
+        let output = self.command(args).output().expect("cannot run weft");
         Output {
             code: output.status.code().unwrap_or(-1),
             stdout: output.stdout,
@@ -91,6 +116,31 @@ impl Cli {
     /// `weft show DOC --json`.
     pub fn show(&self, doc: &str) -> Value {
         self.done(&["show", doc, "--json"]).json()
+    }
+}
+
+/// A command that was started.
+pub struct Running {
+    child: Child,
+    stdout: Captured,
+    stderr: Captured,
+}
+
+impl Running {
+    /// `kill -9`, if it has not ended by itself.
+    pub fn kill(mut self) -> Output {
+        self.child.kill().expect("cannot kill");
+        self.wait(PATIENCE)
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self, deadline: Duration) -> Output {
+        let status = process::wait_exit(&mut self.child, "the command ends", deadline);
+        for output in [&self.stdout, &self.stderr] {
+            output.wait_end(PATIENCE);
+        }
+        let stdout = self.stdout.text().into_bytes();
+        Output { code: status.code().unwrap_or(-1), stdout, stderr: self.stderr.text() }
     }
 }
 

@@ -6,15 +6,21 @@
 
 pub mod admin;
 pub mod author;
+pub mod bare_log;
+pub mod campaign;
 pub mod cli;
+pub mod faults;
 pub mod flips;
 pub mod golden;
 pub mod golden_backup;
 pub mod history;
 pub mod hostile;
+pub mod http;
 pub mod js;
+pub mod ledger;
 pub mod message;
 pub mod mount;
+pub mod power;
 pub mod process;
 pub mod recording;
 pub mod seed;
@@ -25,3 +31,4 @@ pub mod sweep;
 pub mod tokens;
 pub mod trace;
 pub mod wait;
+pub mod writers;

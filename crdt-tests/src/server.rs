@@ -160,6 +160,13 @@ impl Options {
         command
     }
 
+    /// Starts the server and does not wait for anything.
+    pub fn begin(self) -> Starting {
+        let mut command = self.command();
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Starting(command.spawn().unwrap_or_else(|e| panic!("cannot run {:?}: {e}", self.binary)))
+    }
+
     /// Starts the server and waits until it says that it accepts connections. `Err` when it ended instead.
     pub fn try_start(self) -> Result<Server, Refusal> {
         let mut child = self.command().spawn().unwrap_or_else(|e| panic!("cannot run {:?}: {e}", self.binary));
@@ -209,6 +216,17 @@ pub struct Ready {
     pub data: PathBuf,
 }
 
+/// A server of which nobody knows how far it has come.
+pub struct Starting(Child);
+
+impl Starting {
+    /// `kill -9`, and gone.
+    pub fn kill(&mut self) {
+        self.0.kill().expect("cannot kill");
+        self.0.wait().expect("cannot wait");
+    }
+}
+
 /// A start that ended before the server was ready.
 pub struct Refusal {
     /// How it ended.
@@ -243,6 +261,11 @@ impl Server {
     /// On a directory, with defaults.
     pub fn start(data: &DataDir) -> Self {
         Options::new(data.path()).start()
+    }
+
+    /// On a directory that is not a test's [`DataDir`], with defaults.
+    pub fn start_on(data: impl Into<PathBuf>) -> Self {
+        Options::new(data).start()
     }
 
     /// Public address.

@@ -1,45 +1,24 @@
 //! What the disk itself gives: a bare file, appended to and synced.
 
-use std::fs::File;
-use std::io::{Seek, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use crdt_tests::bare_log::{self, BareLog, Space};
 
 /// About what one small update takes in a log.
 const RECORD_BYTES: usize = 64;
 
-/// Space made ready beforehand, so that a sync has no file size to write down.
-const PREPARED_BYTES: usize = 64 << 20;
-
-/// How a file takes records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Space {
-    /// It grows with each.
-    Growing,
-    /// It was written and synced beforehand.
-    Prepared,
-}
-
-/// Writes `group` records at a time, one after another, with one fdatasync each; gives records per second and the time of
-/// one sync.
-pub fn write_and_sync(dir: &Path, space: Space, group: usize, duration: Duration) -> (f64, Duration) {
+/// Records a second that closed-loop writers get out of a bare file, and the median time of one, ms.
+pub fn closed_loop(dir: &Path, space: Space, writers: usize, duration: Duration) -> (f64, f64) {
     let path = dir.join("bare");
-    let mut file = File::create(&path).expect("created");
-    if space == Space::Prepared {
-        file.write_all(&vec![0; PREPARED_BYTES]).expect("written");
-        file.sync_all().expect("synced");
-        file.rewind().expect("rewound");
-    }
-    let records = vec![7u8; group * RECORD_BYTES];
-    let start = Instant::now();
-    let mut syncs = 0u32;
-    while start.elapsed() < duration && (syncs as usize + 1) * records.len() <= PREPARED_BYTES {
-        file.write_all(&records).expect("written");
-        file.sync_data().expect("synced");
-        syncs += 1;
-    }
-    let elapsed = start.elapsed();
-    drop(file);
+    let log = Arc::new(BareLog::start(&path, space));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let record = |n: u64| Bytes::from(vec![n as u8; RECORD_BYTES]);
+    let (rate, micros) = runtime.block_on(bare_log::measure(&log, writers, duration, record));
+    drop((runtime, log));
     let _ = std::fs::remove_file(&path);
-    (f64::from(syncs) * group as f64 / elapsed.as_secs_f64(), elapsed / syncs.max(1))
+    (rate, micros.value_at_quantile(0.5) as f64 / 1e3)
 }

@@ -138,3 +138,9 @@ pub fn text_of(update: &[u8]) -> String {
     doc.transact_mut().apply_update(Update::decode_v1(update).expect("a sound update")).expect("applied");
     text.get_string(&doc.transact())
 }
+
+/// Letters of a document's text, as the server has it.
+pub fn stored(addr: SocketAddr, room: &str) -> usize {
+    let update = Line::connect(addr, room).and_then(|mut line| line.pull());
+    text_of(&update.expect("synced")).len()
+}

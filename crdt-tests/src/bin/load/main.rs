@@ -12,6 +12,7 @@ mod disk;
 mod idle;
 mod ingest;
 mod line;
+mod open_loop;
 mod report;
 
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ fn main() {
     }
     if all || plan.what == "acks" {
         acks::run(&plan, &mut report);
+        open_loop::run(&plan, &mut report);
     }
     report.print(plan.json);
 }

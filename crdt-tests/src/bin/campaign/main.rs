@@ -1,0 +1,109 @@
+//! Long campaigns against the promise that nothing acked is ever lost (P1), with the code that CI runs for seconds.
+//!
+//! `cargo run --release -p crdt-tests --bin campaign -- [kill|power-cut|nth|all] [--rounds N] [--seed S] [--threads N] [--ledger]`
+//!
+//! Prints seeds and totals; `--ledger` enters them in `crdt-tests/LEDGER.md`, which says what each campaign does. Exit
+//! code 1 when a promise was broken.
+
+mod record;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crdt_tests::campaign::{Tally, nth, scenarios, stock, storm};
+use crdt_tests::power::Kind;
+
+use record::Record;
+
+/// What can be named on the command line.
+const CAMPAIGNS: [&str; 3] = ["kill", "power-cut", "nth"];
+/// Kills, and power cuts on each file system, unless `--rounds` says otherwise.
+const ROUNDS: usize = 210;
+
+/// What the command line asks for.
+struct Plan {
+    campaigns: Vec<String>,
+    /// Of each campaign; none is as many as the campaign says.
+    rounds: Option<usize>,
+    seed: u64,
+    threads: usize,
+    ledger: bool,
+}
+
+fn main() -> ExitCode {
+    let plan = plan();
+    let mut record = Record::new(plan.seed);
+    let mut is_broken = false;
+    for campaign in &plan.campaigns {
+        is_broken |= !run(campaign, &plan, &mut record);
+    }
+    if plan.ledger {
+        record.append();
+    }
+    ExitCode::from(u8::from(is_broken))
+}
+
+/// Runs the parts of a campaign, each to its own end; false when one found a broken promise.
+fn run(campaign: &str, plan: &Plan, record: &mut Record) -> bool {
+    let mut holds = true;
+    let mut part = |name: &str, part: &mut dyn FnMut() -> Option<Tally>| {
+        println!("{campaign}, {name}: seed {}", plan.seed);
+        let start = Instant::now();
+        // What went wrong has been printed by then.
+        let outcome = panic::catch_unwind(AssertUnwindSafe(part));
+        holds &= outcome.is_ok();
+        record.enter(campaign, name, outcome.ok(), start.elapsed());
+    };
+    let rounds = plan.rounds.unwrap_or(ROUNDS);
+    match campaign {
+        "kill" => {
+            part("in the midst of anything", &mut || storm::kills(rounds, plan.seed));
+            part("under stock clients", &mut || Some(stock::kills(rounds / 4, plan.seed)));
+        }
+        "power-cut" => {
+            for kind in Kind::ALL {
+                part(kind.name(), &mut || storm::power_cuts(kind, rounds, plan.seed));
+            }
+        }
+        "nth" => {
+            let extent = plan.rounds.map_or(nth::Extent::Everything, nth::Extent::Sample);
+            for scenario in scenarios::ALL {
+                part(scenario.name, &mut || nth::run(scenario, extent, plan.seed, plan.threads));
+            }
+        }
+        other => unreachable!("{other} was checked"),
+    }
+    holds
+}
+
+fn plan() -> Plan {
+    let mut plan =
+        Plan { campaigns: Vec::new(), rounds: None, seed: rand::random::<u32>().into(), threads: 2, ledger: false };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut number = || {
+            let value = args.next().unwrap_or_else(|| usage(&format!("{arg} needs a value")));
+            value.parse::<u64>().unwrap_or_else(|_| usage(&format!("not a number: {value}")))
+        };
+        match arg.as_str() {
+            "--rounds" => plan.rounds = Some(number() as usize),
+            "--seed" => plan.seed = number(),
+            "--threads" => plan.threads = number().max(1) as usize,
+            "--ledger" => plan.ledger = true,
+            "all" => plan.campaigns.extend(CAMPAIGNS.map(str::to_owned)),
+            name if CAMPAIGNS.contains(&name) => plan.campaigns.push(arg),
+            _ => usage(&format!("unknown argument {arg}")),
+        }
+    }
+    if plan.campaigns.is_empty() {
+        plan.campaigns = CAMPAIGNS.map(str::to_owned).to_vec();
+    }
+    plan
+}
+
+fn usage(problem: &str) -> ! {
+    let campaigns = CAMPAIGNS.join("|");
+    eprintln!("{problem}\nusage: campaign [{campaigns}|all] [--rounds N] [--seed S] [--threads N] [--ledger]");
+    std::process::exit(2);
+}

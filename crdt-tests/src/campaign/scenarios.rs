@@ -1,0 +1,127 @@
+//! What is done on a disk whose Nth operation fails: each command that writes, and a short life of a server.
+
+use std::time::Duration;
+
+use super::nth::{Ground, Scenario, assert_no_panic};
+use crate::cli::path_str;
+use crate::http;
+use crate::ledger::{Hand, Ledger};
+use crate::seed;
+use crate::server::Server;
+use crate::wait::PATIENCE;
+use crate::writers::{self, Writers};
+
+/// All of them.
+pub const ALL: &[Scenario] = &[
+    Scenario { name: "first start", prepare: nothing, act: first_start },
+    Scenario { name: "import", prepare: documents, act: |ground, ledger| import(ground, ledger, DOCUMENTS[0]) },
+    Scenario { name: "import new", prepare: nothing, act: |ground, ledger| import(ground, ledger, "new") },
+    Scenario { name: "compact", prepare: documents, act: compact },
+    Scenario { name: "serve, checkpoint, compact", prepare: documents, act: serve },
+];
+
+/// Documents that every scenario finds.
+const DOCUMENTS: [&str; 2] = ["one", "two"];
+/// How long a server that must not ack is given to do it.
+const NO_ACK_WITHIN: Duration = Duration::from_millis(250);
+
+fn nothing(_: &Ground, _: &mut Ledger) {}
+
+/// A store with logs and snapshots, and a journal that a killed server left.
+fn documents(ground: &Ground, ledger: &mut Ledger) {
+    let mut rng = seed::rng(ground.seed, 2);
+    let mut server = Server::start_on(ground.data());
+    for round in 0..3 {
+        let writers = Writers::start(server.addr(), &DOCUMENTS.map(str::to_owned), 20_000, &mut rng);
+        writers.until_acked(12, || false);
+        writers.finish(ledger, || false);
+        match round {
+            0 => drop(ground.calm_cli().done(&["compact", "--all"])),
+            1 => server.drain(),
+            _ => server.kill(),
+        }
+        if round == 1 {
+            server.restart();
+        }
+    }
+}
+
+fn first_start(ground: &Ground, _: &mut Ledger) {
+    if let Some(server) = start(ground) {
+        end(server, None);
+    }
+}
+
+/// Starts a server on the disk that fails. None where it refused in order.
+fn start(ground: &Ground) -> Option<Server> {
+    match ground.server().try_start() {
+        Ok(server) => Some(server),
+        Err(refusal) => {
+            let stderr = refusal.stderr();
+            assert_eq!(refusal.status.code(), Some(3), "a refused start: {refusal:?}");
+            assert_no_panic(&stderr, "a refused start");
+            assert!(stderr.contains("weft serve: "), "a refused start does not say why: {stderr}");
+            None
+        }
+    }
+}
+
+/// Lets a server drain; `failed` says whether it had to give up before.
+fn end(mut server: Server, failed: Option<bool>) {
+    server.ask_to_drain();
+    let status = server.wait_exit(PATIENCE);
+    let stderr = server.stderr();
+    let expected: &[i32] = match failed {
+        Some(true) => &[3],
+        // A fault may strike in the drain itself.
+        Some(false) | None => &[0, 3],
+    };
+    assert!(status.code().is_some_and(|code| expected.contains(&code)), "SIGTERM ended in {status}:\n{stderr}");
+    assert_no_panic(&stderr, "a server");
+}
+
+fn import(ground: &Ground, ledger: &mut Ledger, doc: &str) {
+    let mut hand = Hand::new(&mut seed::rng(ground.seed, 3));
+    let file = ground.dir.with_file_name("update");
+    std::fs::write(&file, hand.write(200_000)).expect("written");
+    if ground.run(&["import", doc, path_str(&file)]).code == 0 {
+        hand.ack(1);
+    }
+    ledger.enter(doc, hand.account());
+}
+
+fn compact(ground: &Ground, _: &mut Ledger) {
+    ground.run(&["compact", "--all"]);
+}
+
+/// Edits, a checkpoint, a compaction, and edits again. Then either it works, or it has said that it does not.
+fn serve(ground: &Ground, ledger: &mut Ledger) {
+    let mut rng = seed::rng(ground.seed, 4);
+    let Some(mut server) = start(ground) else { return };
+    let addr = server.addr();
+    let has_failed = || !http::is_ready(addr);
+    for command in [&["ls"][..], &["compact", "--all"], &["ls"]] {
+        // Quiet meanwhile, so that there is an end to the operations.
+        let writers = Writers::start(addr, &DOCUMENTS.map(str::to_owned), 20_000, &mut rng);
+        writers.until_acked(4, has_failed);
+        writers.finish(ledger, has_failed);
+        let output = ground.calm_cli().start(command).wait(PATIENCE);
+        assert!((0..=3).contains(&output.code), "weft {command:?} ended with {}:\n{}", output.code, output.stderr);
+        assert_no_panic(&output.stderr, format_args!("weft {command:?}"));
+    }
+    server.assert_alive();
+    assert_eq!(http::status(addr, "/health"), 200);
+
+    // S7: no more acks, and reading goes on.
+    let mut failed = has_failed();
+    let is_acked =
+        writers::write_once(addr, DOCUMENTS[0], if failed { NO_ACK_WITHIN } else { PATIENCE / 10 }, ledger, &mut rng);
+    if failed {
+        assert!(!is_acked, "an edit was acked after the storage had failed");
+    } else if !is_acked {
+        failed = has_failed();
+        assert!(failed, "an edit was not acked, and the server says that it is ready");
+    }
+    ledger.clone().check("from the running server", |doc| writers::read(addr, doc));
+    end(server, Some(failed));
+}
