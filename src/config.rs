@@ -65,6 +65,11 @@ pub struct ServeOptions {
     /// Connections at once; further ones are answered 503 [default: 100000]
     #[arg(long, env = "WEFT_MAX_CONNECTIONS", value_name = "N")]
     pub max_connections: Option<usize>,
+    /// Bytes that must be free where the data directory is for edits to be taken; with less they are refused, reading goes
+    /// on, and edits are taken again by themselves once there is room; 0 turns this off [default: 256 MiB, or a tenth of
+    /// the file system if that is less]
+    #[arg(long, env = "WEFT_MIN_FREE_BYTES", value_name = "N")]
+    pub min_free_bytes: Option<u64>,
     /// How long a document without editors stays in memory, such as `500ms`, `30s`, `5m` [default: 30s]
     #[arg(long, env = "WEFT_IDLE_AFTER", value_name = "TIME")]
     pub idle_after: Option<Period>,
@@ -252,6 +257,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Connections at once.
     pub connections_max: usize,
+    /// Bytes that must be free for edits to be taken; `None` leaves it to the size of the disk.
+    pub min_free_bytes: Option<u64>,
     /// How long a document without peers stays awake.
     pub idle_after: Duration,
     /// Whether names in paths are percent-decoded.
@@ -338,6 +345,7 @@ impl ServeArgs {
             log_level: given.log_level.unwrap_or_else(|| LOG_LEVEL.to_owned()),
             drain: Duration::from_millis(given.drain_ms.unwrap_or(DRAIN_MS)),
             connections_max: given.max_connections.unwrap_or(CONNECTIONS_MAX),
+            min_free_bytes: given.min_free_bytes,
             idle_after: given.idle_after.map_or(IDLE_AFTER, |period| period.0),
             path_decode: given.path_decode.unwrap_or(Switch::On) == Switch::On,
             auth,
@@ -373,6 +381,7 @@ impl ServeOptions {
             log_level: self.log_level.or(fallback.log_level),
             drain_ms: self.drain_ms.or(fallback.drain_ms),
             max_connections: self.max_connections.or(fallback.max_connections),
+            min_free_bytes: self.min_free_bytes.or(fallback.min_free_bytes),
             idle_after: self.idle_after.or(fallback.idle_after),
             allow_anonymous: self.allow_anonymous.or(fallback.allow_anonymous),
             auth_secret: self.auth_secret.or(fallback.auth_secret),

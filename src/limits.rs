@@ -192,6 +192,8 @@ pub const JOURNAL_ENTRY_COST: usize = 128;
 pub const JOURNAL_GROUP_BYTES_MAX: usize = 4 << 20;
 /// Places without a readable record that are reported of one damaged journal segment; the bytes are counted for all.
 pub const JOURNAL_UNREADABLE_REPORTED_MAX: usize = 100;
+/// Pause between two tries to write on a full disk (S9).
+pub const JOURNAL_SPACE_RETRY: Duration = Duration::from_millis(100);
 /// Journal bytes after which a checkpoint carries them into the store.
 pub const CHECKPOINT_BYTES: u64 = 32 << 20;
 /// Longest time a journal record waits for a checkpoint.
@@ -202,12 +204,34 @@ pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 pub const CHECKPOINT_BATCH_BYTES: usize = 8 << 20;
 /// Documents that may wait for compaction; those that don't fit come again with a later checkpoint.
 pub const COMPACT_QUEUE_MAX: usize = 100_000;
+/// Time that sealing a segment may take on a full disk before it is plain that the journal waits for room itself.
+pub const ROTATE_ON_FULL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause before a document is folded that there was no room for.
+pub const COMPACT_FULL_PAUSE: Duration = Duration::from_secs(2);
 /// Updates that broke a document kept in quarantine; whoever sends them could send more.
 pub const QUARANTINE_UPDATES_MAX: usize = 100;
 /// Files kept in quarantine altogether. Beyond it a repair stops, and a checkpoint fails, rather than drop bytes.
 pub const QUARANTINE_FILES_MAX: usize = 10_000;
 /// Bytes kept in quarantine, for the same reason.
 pub const QUARANTINE_BYTES_MAX: u64 = 4 << 30;
+
+// ---- disk space (S9) ----------------------------------------------------------------------------------------------
+
+/// Free bytes below which edits are refused, unless `--min-free-bytes` says otherwise: room for the journal's segments in
+/// use and for one checkpoint of [`CHECKPOINT_BYTES`] at [`CHECKPOINT_SPACE_FACTOR`]…
+pub const MIN_FREE_BYTES: u64 = 256 << 20;
+/// …but of a small file system only this part: one in so many.
+pub const MIN_FREE_SHARE: u64 = 10;
+/// Edits are taken again when this part of the bound is free on top of it, one in so many, so that a disk at the bound
+/// does not turn clients away and back again all the time.
+pub const MIN_FREE_MARGIN_SHARE: u64 = 8;
+/// How often the free space is looked at: what a fast disk takes in that time is far below [`MIN_FREE_BYTES`].
+pub const SPACE_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Bytes that sled may take for each byte carried into it (STORAGE §1: 3 times the logical size of small records; large
+/// coalesced ones took twice theirs).
+pub const CHECKPOINT_SPACE_FACTOR: u64 = 3;
+/// And for its page table, whatever is carried.
+pub const CHECKPOINT_SPACE_BYTES: u64 = 8 << 20;
 
 // ---- store --------------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,10 @@ pub const DOCUMENTS: [(&str, &str); 4] = [
     ("waiting", ""),
 ];
 
+/// Documents in it that were deleted, since format 2: one whose tombstone is in the store, one whose deletion is in the
+/// journal only.
+pub const DELETED: [&str; 2] = ["deleted/long ago", "deleted/just now"];
+
 /// What the waiting document says once its first update has come.
 pub const WAITED: &str = "first second ";
 
@@ -61,9 +65,16 @@ pub fn make(into: &Path) {
     let mut late = Writer::new(9);
     late.append("first ");
     send(&server, waiting, &[late.append("second ")]);
+    let [long_ago, just_now] = DELETED;
+    for doc in DELETED {
+        send(&server, doc, &[Writer::new(11).append("secret ")]);
+    }
+    cli.done(&["compact", long_ago]);
+    cli.done(&["rm", long_ago]);
     // Carries all of these into the store.
     cli.done(&["ls"]);
     send(&server, journal_only, &[Writer::new(10).append("acked ")]);
+    cli.done(&["rm", just_now]);
     server.kill();
 
     let file = File::create(into).expect("cannot write the fixture");

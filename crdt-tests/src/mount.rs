@@ -1,7 +1,7 @@
 //! A small disk of its own for a data directory, to see what happens when it is full.
 //!
-//! A tmpfs in a mount namespace of its own, so it needs the privilege to make one; where that is missing, tests say so and
-//! are skipped. It lives as long as this value, so a server can be killed and started on it again.
+//! A tmpfs, or an ext4 in a file, in a mount namespace of its own, so it needs the privilege to make one; where that is
+//! missing, tests say so and are skipped. It lives as long as this value, so a server can be killed and started on it again.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,19 +9,31 @@ use std::process::{Child, Command, Stdio};
 
 use crate::skip::skipped;
 
-/// A mounted tmpfs.
+/// A mounted file system.
 pub struct SmallDisk {
     keeper: Child,
     dir: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    /// Mounts one of `bytes`; none, with a visible line, where mounting is not allowed.
+    /// Mounts a tmpfs of `bytes`; none, with a visible line, where mounting is not allowed.
     pub fn mount(bytes: u64) -> Option<Self> {
+        Self::mount_by(bytes, r#"mount -t tmpfs -o "size=$1" weft-test "$0""#)
+    }
+
+    /// Mounts an ext4 of `bytes`, none of it kept for the administrator.
+    pub fn mount_ext4(bytes: u64) -> Option<Self> {
+        // The image's name goes once it is mounted, and its space with the mount.
+        let script = r#"truncate -s "$1" "$0.img" && mkfs.ext4 -q -F -m 0 "$0.img" && mount -o loop "$0.img" "$0";
+            mounted=$?; rm -f "$0.img"; test "$mounted" = 0"#;
+        Self::mount_by(bytes, script)
+    }
+
+    fn mount_by(bytes: u64, script: &str) -> Option<Self> {
         let dir = tempfile::Builder::new().prefix("weft-disk-").tempdir().expect("a temporary directory");
-        let script = r#"mount -t tmpfs -o "size=$1" weft-test "$0" && echo mounted && exec sleep infinity"#;
+        let script = format!("{{ {script}; }} && echo mounted && exec sleep infinity");
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", script]).arg(dir.path()).arg(bytes.to_string());
+        command.args(["-m", "sh", "-c", &script]).arg(dir.path()).arg(bytes.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mounted = command.spawn().ok().and_then(|mut keeper| {
             let mut line = String::new();
@@ -53,6 +65,14 @@ impl SmallDisk {
     pub fn outside(&self) -> PathBuf {
         let inside = self.dir.path().strip_prefix("/").expect("an absolute path");
         Path::new("/proc").join(self.keeper.id().to_string()).join("root").join(inside)
+    }
+
+    /// Takes the space that is left but for `bytes`.
+    pub fn fill_but(&self, bytes: u64) {
+        self.fill();
+        let file = std::fs::File::options().write(true).open(self.outside().join("filler")).expect("opened");
+        let len = file.metadata().expect("a length").len();
+        file.set_len(len.checked_sub(bytes).expect("so much was free")).expect("cut");
     }
 
     /// Takes all the space that is left; give it back by dropping the file's name with [`SmallDisk::free`].

@@ -278,6 +278,9 @@ impl AdminClient {
                  another one?",
                 self.addr
             )),
+            (StatusCode::INSUFFICIENT_STORAGE, _) => {
+                Failure::open(format!("{what}; free some space there, then try again"))
+            }
             (StatusCode::SERVICE_UNAVAILABLE, _) => {
                 Failure::open(format!("{what}; see the server's log (pid {}), then try again", self.pid))
             }

@@ -97,6 +97,7 @@ impl From<HubError> for Failure {
             HubError::Draining | HubError::Reloading(_) | HubError::BackupRunning => {
                 Self::open(format!("{error}; try again in a moment"))
             }
+            HubError::DiskFull(_) => Self::open(format!("{error}; free some space there, then try again")),
             HubError::Storage(_) => Self::open(format!("{error}; check the disk, then try again")),
         }
     }

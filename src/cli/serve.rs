@@ -17,7 +17,7 @@ use super::keys;
 use crate::auth::Authority;
 use crate::config::{ServeArgs, Settings};
 use crate::data_dir::{AdminFile, DataDir};
-use crate::hub::{Hub, HubOptions};
+use crate::hub::{Disk, Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
 use crate::limits::OPEN_FILES_RESERVED;
 use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, Server, ServerOptions, Sessions};
@@ -105,8 +105,12 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
     let entered = runtime.enter();
     // Signals are caught before anything is open that a signal should close with care.
     let mut signals = Signals::new().map_err(|error| Failure::open(format!("cannot catch signals: {error}")))?;
+    let disk = Disk::of(&settings.data, settings.min_free_bytes).map_err(|error| {
+        Failure::open(format!("cannot ask how much space is free in {}: {error}", settings.data.display()))
+    })?;
     let options = HubOptions {
         idle_after: settings.idle_after,
+        disk: Some(disk),
         quarantine: Some(data_dir.quarantine()),
         ..HubOptions::default()
     };

@@ -14,8 +14,11 @@ use super::admin::CompactReport;
 use super::cut::{Cut, CutGuard};
 use super::{HubError, Inner, quarantine};
 use crate::ids::{DocName, Seq};
-use crate::journal::{Body, DurableSink, Record};
-use crate::limits::{CHECKPOINT_BATCH_BYTES, COMPACT_LOG_BYTES, COMPACT_LOG_RECORDS, COMPACT_QUEUE_MAX};
+use crate::journal::{Body, DurableSink, JournalError, JournalHealth, Record};
+use crate::limits::{
+    CHECKPOINT_BATCH_BYTES, COMPACT_FULL_PAUSE, COMPACT_LOG_BYTES, COMPACT_LOG_RECORDS, COMPACT_QUEUE_MAX,
+    ROTATE_ON_FULL_TIMEOUT, SPACE_LOOK_EVERY,
+};
 use crate::replica::compaction;
 use crate::store::{Deletion, DocHead, LogAppend, Snapshot, StoreError};
 
@@ -84,27 +87,67 @@ impl Inner {
 
     async fn carry_all(self: &Arc<Self>) -> Result<(), HubError> {
         let number = self.checkpoints.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        self.space.check_fits(self.journal.bytes_pending())?;
         // Also syncs what is queued: a document may sleep on the word of this checkpoint.
-        self.journal.rotate().await.map_err(|e| self.fail(&e))?;
+        let is_whole = tokio::select! {
+            rotated = self.journal.rotate() => rotated.map(|()| true).map_err(|e| self.fail(&e))?,
+            // The journal waits for room. Segments that are sealed already can be carried over, which makes some.
+            () = self.stuck() => false,
+        };
         if !self.journal.sealed().is_empty() {
             let hub = self.clone();
             let started = Instant::now();
             let carried = tokio::task::spawn_blocking(move || carry(&hub)).await;
             let touched = match carried {
                 Ok(Ok(touched)) => touched,
-                Ok(Err(error)) => return Err(self.fail(&error)),
+                Ok(Err(CarryError::Store(error))) => return Err(self.store_failed(&error)),
+                Ok(Err(error @ (CarryError::Journal(_) | CarryError::Aside(_)))) => return Err(self.fail(&error)),
                 Err(panic) => return Err(self.fail(&panic)),
             };
             debug!(documents = touched.len(), took_ms = started.elapsed().as_millis() as u64, "checkpoint");
             self.compactions.suggest(touched);
         }
+        if !is_whole {
+            return Err(self.space.error());
+        }
         self.checkpoints.done.send_replace(number);
         Ok(())
     }
 
-    /// For those who want to see everything in the store. After a failure it still answers, with what it has (S7).
-    pub(super) async fn checkpoint_unless_failed(self: &Arc<Self>) -> Result<(), HubError> {
-        if self.storage_has_failed() { Ok(()) } else { self.checkpoint().await }
+    /// Ends when the journal waits for room on a full disk, and does not come to what was asked of it.
+    async fn stuck(&self) {
+        let mut health = self.journal.health();
+        loop {
+            if health.wait_for(|health| matches!(health, JournalHealth::Full(_))).await.is_err() {
+                return std::future::pending().await;
+            }
+            tokio::time::sleep(ROTATE_ON_FULL_TIMEOUT).await;
+            if matches!(*health.borrow(), JournalHealth::Full(_)) {
+                return;
+            }
+        }
+    }
+
+    /// For those who want to see everything in the store. After a failure, or on a full disk, it still answers, with what
+    /// it has (S7, S9).
+    pub(super) async fn checkpoint_if_possible(self: &Arc<Self>) -> Result<(), HubError> {
+        if self.storage_has_failed() {
+            return Ok(());
+        }
+        match self.checkpoint().await {
+            Err(HubError::DiskFull(_)) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// For those who cannot go on before everything is in the store: waits for room if need be.
+    pub(super) async fn checkpoint_patiently(self: &Arc<Self>) -> Result<(), HubError> {
+        loop {
+            match self.checkpoint().await {
+                Err(HubError::DiskFull(_)) => tokio::time::sleep(SPACE_LOOK_EVERY).await,
+                done => return done,
+            }
+        }
     }
 
     /// Checkpoints whenever the journal has grown, or time has passed.
@@ -118,11 +161,15 @@ impl Inner {
             // Even with nothing pending, sleepers wait for a checkpoint that began after their last record.
             let due = last.elapsed() >= self.options.checkpoint_every;
             if due || self.journal.bytes_pending() >= self.options.checkpoint_bytes {
-                if let Err(error) = self.checkpoint().await {
-                    error!(%error, "checkpoint failed");
-                    return;
+                match self.checkpoint().await {
+                    Ok(()) => last = Instant::now(),
+                    // Comes again with the next look.
+                    Err(HubError::DiskFull(why)) => debug!(why, "no checkpoint for want of room"),
+                    Err(error) => {
+                        error!(%error, "checkpoint failed");
+                        return;
+                    }
                 }
-                last = Instant::now();
             }
         }
     }
@@ -139,6 +186,11 @@ impl Inner {
                     let (before, after) =
                         (report.log_bytes + report.snapshot_bytes_before, report.snapshot_bytes_after);
                     debug!(?doc, before, after, took_ms = report.took_ms, "compacted");
+                }
+                Err(HubError::DiskFull(why)) => {
+                    debug!(?doc, why, "not compacted for want of room");
+                    self.compactions.put_back(doc);
+                    tokio::time::sleep(COMPACT_FULL_PAUSE).await;
                 }
                 Err(error) => warn!(?doc, %error, "not compacted; its log stays as it is"),
             }
@@ -168,6 +220,10 @@ impl Compactions {
         }
     }
 
+    fn put_back(&self, doc: DocName) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(doc);
+    }
+
     fn next(&self) -> Option<DocName> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
@@ -177,6 +233,18 @@ impl Compactions {
 fn is_worth_folding(head: &DocHead) -> bool {
     let large = head.log_bytes > COMPACT_LOG_BYTES && head.log_bytes > head.snapshot_bytes / 2;
     large || head.log_records > COMPACT_LOG_RECORDS
+}
+
+/// Which side of a checkpoint failed.
+#[derive(Debug, thiserror::Error)]
+enum CarryError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What cannot be stored could not be set aside either.
+    #[error("failed to set updates aside: {0}")]
+    Aside(String),
 }
 
 /// What the journal says of one document.
@@ -192,7 +260,7 @@ struct Gathered {
 /// document's last position are passed over (ST2).
 ///
 /// A document that cannot be stored does not keep the others: see [`append_each`].
-fn carry(hub: &Inner) -> Result<Vec<(DocName, DocHead)>, Box<dyn std::error::Error + Send + Sync>> {
+fn carry(hub: &Inner) -> Result<Vec<(DocName, DocHead)>, CarryError> {
     let (journal, store, cut) = (&hub.journal, &*hub.store, hub.cuts.current());
     let sealed = journal.sealed();
     let mut touched = BTreeSet::new();
@@ -238,7 +306,7 @@ fn store_gathered(
     cut: Option<&Cut>,
     gathered: &mut BTreeMap<DocName, Gathered>,
     touched: &mut BTreeSet<DocName>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), CarryError> {
     let (mut deletions, mut appends) = (Vec::new(), Vec::with_capacity(gathered.len()));
     for (doc, Gathered { deleted, updates }) in std::mem::take(gathered) {
         touched.insert(doc.clone());
@@ -261,7 +329,7 @@ fn store_gathered(
 
 /// Appends document by document. One that misses updates goes on without them; the updates of one that cannot be stored
 /// at all are kept in quarantine, and it is refused until it is repaired.
-fn append_each(hub: &Inner, appends: Vec<LogAppend>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn append_each(hub: &Inner, appends: Vec<LogAppend>) -> Result<(), CarryError> {
     let store = &*hub.store;
     for mut append in appends {
         let why = match store.append(std::slice::from_ref(&append), now_ms()) {
@@ -313,10 +381,11 @@ fn close_gaps(last: Seq, updates: &mut Vec<(Seq, Bytes)>) -> Option<(Seq, u64)> 
 }
 
 /// Keeps the updates of a document that cannot be stored, and lets nobody add to it.
-fn set_aside(hub: &Inner, append: LogAppend, why: &StoreError) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn set_aside(hub: &Inner, append: LogAppend, why: &StoreError) -> Result<(), CarryError> {
     let LogAppend { doc, updates } = append;
-    let Some(quarantine) = &hub.options.quarantine else { return Err(why.to_string().into()) };
-    let kept = quarantine::keep_journal(quarantine, &doc, &why.to_string(), &updates)?;
+    let Some(quarantine) = &hub.options.quarantine else { return Err(CarryError::Aside(why.to_string())) };
+    let kept = quarantine::keep_journal(quarantine, &doc, &why.to_string(), &updates)
+        .map_err(|error| CarryError::Aside(error.to_string()))?;
     error!(
         ?doc, %why, updates = updates.len(), kept_in = %kept.display(),
         "acknowledged edits cannot be stored and are kept aside; `weft verify --repair` brings them back"
@@ -354,7 +423,11 @@ fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubE
         report.snapshot_bytes_after = folded.bytes() as u64;
         if !dry_run {
             let snapshot = Snapshot { covers: *covers, updates: folded.updates };
-            store.install_snapshot(doc, &snapshot, now_ms()).map_err(|e| failed(&e))?;
+            hub.space.check_fits(report.snapshot_bytes_after)?;
+            store.install_snapshot(doc, &snapshot, now_ms()).map_err(|error| match error {
+                StoreError::DiskFull { .. } => hub.store_failed(&error),
+                StoreError::Engine { .. } | StoreError::Damaged { .. } => failed(&error),
+            })?;
             report.written = true;
         }
     }

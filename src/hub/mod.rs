@@ -15,6 +15,7 @@ mod import;
 mod mailbox;
 pub mod peer;
 mod quarantine;
+mod space;
 mod task;
 mod tombstone;
 
@@ -32,10 +33,12 @@ use tokio::task::AbortHandle;
 pub use self::admin::{CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery};
 pub use self::backup::BackupPieces;
 pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
+pub use self::space::Disk;
 
 use self::checkpoint::{Checkpoints, Compactions};
 use self::cut::Cuts;
 use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
+use self::space::Space;
 use self::task::Task;
 use crate::ids::{Access, DocName, PeerId};
 use crate::journal::{DurableSink, Journal, JournalHealth};
@@ -59,6 +62,7 @@ struct Inner {
     draining: AtomicBool,
     failure: Mutex<Option<String>>,
     loads: Semaphore,
+    space: Space,
     checkpoints: Checkpoints,
     compactions: Compactions,
     cuts: Arc<Cuts>,
@@ -77,6 +81,9 @@ pub struct HubOptions {
     pub checkpoint_bytes: u64,
     /// Where updates go that broke a document; `None` drops them.
     pub quarantine: Option<PathBuf>,
+    /// Where journal and store are, to be watched for free space (S9). `None` watches nothing, and then a full disk is not
+    /// waited out: what needs room fails.
+    pub disk: Option<Disk>,
 }
 
 impl Default for HubOptions {
@@ -86,6 +93,7 @@ impl Default for HubOptions {
             checkpoint_every: CHECKPOINT_EVERY,
             checkpoint_bytes: CHECKPOINT_BYTES,
             quarantine: None,
+            disk: None,
         }
     }
 }
@@ -113,6 +121,9 @@ pub enum HubError {
     /// Storage failed; only a restart leaves this state (S7).
     #[error("storage failed: {0}")]
     Storage(String),
+    /// There is no room for it now; once there is, it works again (S9).
+    #[error("the disk is full: {0}")]
+    DiskFull(String),
     /// The document's stored form does not load.
     #[error("document {doc:?} cannot be opened: {why}")]
     CannotOpen {
@@ -151,6 +162,7 @@ impl HubError {
             HubError::Draining => CloseReason::Restart,
             HubError::Reloading(_) => CloseReason::Reload,
             HubError::Deleted { .. } => CloseReason::Deleted,
+            HubError::DiskFull(_) => CloseReason::DiskFull,
             HubError::Storage(_)
             | HubError::CannotOpen { .. }
             | HubError::CannotCompact { .. }
@@ -170,6 +182,8 @@ pub enum Readiness {
     Draining,
     /// Storage failed, with the cause.
     StorageFailed(String),
+    /// The disk is full, and that may pass; says how full (S9).
+    DiskFull(String),
 }
 
 impl Hub {
@@ -177,11 +191,12 @@ impl Hub {
     /// (DEPENDENCIES, safe use 6). Replays what the journal still holds into the store before it returns.
     ///
     /// # Errors
-    /// [`HubError::Storage`] when that replay fails.
+    /// [`HubError::Storage`] when that replay fails, [`HubError::DiskFull`] when there is no room for it.
     pub async fn start(journal: Journal, store: Arc<dyn Store>, options: HubOptions) -> Result<Hub, HubError> {
         let inner = Arc::new(Inner {
             journal,
             store,
+            space: Space::new(options.disk.clone()),
             options,
             awake: Mutex::default(),
             next_peer: AtomicU64::new(1),
@@ -193,6 +208,10 @@ impl Hub {
             cuts: Arc::default(),
             background: Mutex::default(),
         });
+        if inner.options.disk.is_none() {
+            // A command that a person waits for is to say that the disk is full, not to wait for room (S9).
+            inner.journal.stop_waiting();
+        }
         let (started, pending) = (Instant::now(), inner.journal.bytes_pending());
         inner.checkpoint().await?;
         checkpoint::log_recovery(pending, started.elapsed());
@@ -200,6 +219,7 @@ impl Hub {
             tokio::spawn(inner.clone().checkpoint_forever()).abort_handle(),
             tokio::spawn(inner.clone().compact_forever()).abort_handle(),
             tokio::spawn(inner.clone().watch_journal()).abort_handle(),
+            tokio::spawn(inner.clone().watch_space()).abort_handle(),
         ];
         inner.background().extend(background);
         Ok(Hub { inner })
@@ -221,15 +241,15 @@ impl Hub {
         if self.inner.is_draining() {
             return Readiness::Draining;
         }
-        match &*self.inner.failure() {
-            Some(cause) => Readiness::StorageFailed(cause.clone()),
-            None => Readiness::Ready,
+        if let Some(cause) = &*self.inner.failure() {
+            return Readiness::StorageFailed(cause.clone());
         }
+        self.inner.space.why().map_or(Readiness::Ready, Readiness::DiskFull)
     }
 
     /// Lists stored documents, or tombstones, sorted by the bytes of their names.
     pub async fn list(&self, query: ListQuery) -> Result<Vec<DocSummary>, HubError> {
-        self.inner.checkpoint_unless_failed().await?;
+        self.inner.checkpoint_if_possible().await?;
         let limit = query.limit.unwrap_or(usize::MAX);
         let which = if query.deleted { Listed::Deleted } else { Listed::Live };
         let listed =
@@ -245,7 +265,7 @@ impl Hub {
     /// All about one document.
     pub async fn show(&self, doc: &DocName) -> Result<DocReport, HubError> {
         self.must_exist(doc).await?;
-        self.inner.checkpoint_unless_failed().await?;
+        self.inner.checkpoint_if_possible().await?;
         let census = self.ask(doc, Query::Census).await?;
         let content = self.ask(doc, Query::Content).await?;
         let state = self.encode(doc, None).await?;
@@ -295,7 +315,8 @@ impl Hub {
 
     /// Folds the document's log into a snapshot; with `dry_run` only says what it would do.
     pub async fn compact(&self, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
-        self.inner.checkpoint().await?;
+        // On a full disk, what is in the store already may still be worth folding.
+        self.inner.checkpoint_if_possible().await?;
         self.inner.fold(doc, dry_run).await
     }
 
@@ -315,6 +336,8 @@ impl Hub {
     /// have been closed before.
     pub async fn drain(&self) -> Result<(), HubError> {
         self.inner.draining.store(true, Ordering::SeqCst);
+        // Nothing that still waits for room is acked, and nobody may be kept waiting.
+        self.inner.journal.stop_waiting();
         let mailboxes: Vec<_> = self.inner.awake().values().cloned().collect();
         for mailbox in mailboxes {
             let (stopping, stopped) = oneshot::channel();
@@ -329,7 +352,13 @@ impl Hub {
         if let Some(cause) = &*self.inner.failure() {
             return Err(HubError::Storage(cause.clone()));
         }
-        self.inner.checkpoint().await?;
+        if let Err(error) = self.inner.checkpoint().await {
+            match error {
+                // All that was acked is in the journal, and is carried over by the next start.
+                HubError::DiskFull(why) => tracing::warn!(why, "the disk is full: the journal stays as it is"),
+                other => return Err(other),
+            }
+        }
         self.inner.journal.close().await.map_err(|e| self.inner.fail(&e))
     }
 
@@ -454,7 +483,7 @@ impl Inner {
         let cause = match failed.as_deref() {
             Ok(JournalHealth::Failed(cause)) => cause.clone(),
             // The journal was closed.
-            Ok(JournalHealth::Ok) | Err(_) => return,
+            Ok(JournalHealth::Ok | JournalHealth::Full(_)) | Err(_) => return,
         };
         tracing::error!(cause, "journal failed: writes are refused until a restart");
         self.fail(&cause);

@@ -43,6 +43,7 @@ pub(super) struct Task {
     worth_noting: Vec<PeerId>,
     pub(super) durable_seen: Seq,
     failure_seen: bool,
+    full_seen: bool,
     /// One message a turn, to find out whose update breaks the document.
     cautious: bool,
     /// The document was deleted, and this turn's imports make it anew.
@@ -88,6 +89,7 @@ impl Task {
             worth_noting: Vec::new(),
             durable_seen: Seq::ZERO,
             failure_seen: false,
+            full_seen: false,
             cautious: false,
             recreating: false,
             wake_at: None,
@@ -135,7 +137,7 @@ impl Task {
             };
             task.give_up(&broken);
             // Everything accepted must be in the store before it is loaded again.
-            if let Err(error) = hub.checkpoint().await {
+            if let Err(error) = hub.checkpoint_patiently().await {
                 error!(doc = ?mailbox.doc, %error, "broken document cannot be loaded again");
                 return hub.forget(&mailbox, &error);
             }
@@ -262,6 +264,11 @@ impl Task {
                 let _ = reply.send(Err(self.hub.storage_error()));
             }
         }
+        let is_full = self.hub.space.is_full();
+        if is_full != self.full_seen {
+            self.full_seen = is_full;
+            events.push(Event::DiskFull(is_full));
+        }
         let durable = self.mailbox.durable(true);
         if durable > self.durable_seen {
             self.durable_seen = durable;
@@ -348,6 +355,7 @@ impl Task {
         };
         let refused = match offered.refused {
             Some(_) if self.failure_seen => Some(self.hub.storage_error()),
+            Some(_) if self.full_seen => Some(self.hub.space.error()),
             Some(why) => Some(HubError::BadUpdate(why.to_owned())),
             None if !written => Some(self.hub.storage_error()),
             None => None,

@@ -6,13 +6,15 @@
 //!
 //! Where to look: `record` one record as bytes; `segment` one file; `walk` reading it; `writer` group commit; `queue`
 //! what waits for it; `prepare` the next file, made ready ahead; `shelf` the files that are done; `recovery` what
-//! opening does; `salvage` what it does about damage; `files` the file system, replaceable in tests.
+//! opening does; `salvage` what it does about damage; `files` the file system, replaceable in tests; `patience` what a
+//! full disk asks for.
 //!
 //! The life of a segment: prepared (header synced, named, directory synced) → active → sealed → removed by a checkpoint
 //! → spare → prepared again under a new number.
 
 mod error;
 mod files;
+mod patience;
 mod prepare;
 mod queue;
 mod record;
@@ -48,6 +50,7 @@ use crate::limits::{
     SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };
 use files::{Files, OsFiles};
+use patience::Patience;
 use prepare::Preparer;
 use queue::{Append, Entry, Queue};
 use shelf::Shelf;
@@ -93,6 +96,8 @@ impl Default for JournalOptions {
 pub enum JournalHealth {
     /// Yes.
     Ok,
+    /// Not before there is room on the disk again; says what was refused. What waits is written then (S9).
+    Full(String),
     /// No, for this cause; only a restart, which verifies anew, can change that (S7).
     Failed(String),
 }
@@ -110,6 +115,7 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.queue.abandon();
+        self.shared.patience.end();
     }
 }
 
@@ -125,9 +131,33 @@ struct Shared {
     /// Of synced records that are in the journal, active segment included.
     bytes_pending: AtomicU64,
     health: watch::Sender<JournalHealth>,
+    patience: Patience,
 }
 
 impl Shared {
+    /// S9: the disk is full. Waits until it is worth another try; false when there will be none.
+    fn wait_for_room(&self, refused: &JournalError) -> bool {
+        self.health.send_if_modified(|health| {
+            let is_news = *health == JournalHealth::Ok;
+            if is_news {
+                *health = JournalHealth::Full(refused.to_string());
+            }
+            is_news
+        });
+        self.patience.wait()
+    }
+
+    /// There was room.
+    fn found_room(&self) {
+        self.health.send_if_modified(|health| {
+            let is_news = matches!(health, JournalHealth::Full(_));
+            if is_news {
+                *health = JournalHealth::Ok;
+            }
+            is_news
+        });
+    }
+
     /// S7: nothing more becomes durable. Who waits in the queue is told; the writer tells those it has taken.
     ///
     /// Refuse first, then publish, then tell: who learns of it finds it so.
@@ -135,7 +165,7 @@ impl Shared {
         let mut refused = self.queue.fail(cause);
         self.budget.close();
         let is_first = self.health.send_if_modified(|health| {
-            let is_first = *health == JournalHealth::Ok;
+            let is_first = !matches!(health, JournalHealth::Failed(_));
             if is_first {
                 *health = JournalHealth::Failed(cause.to_owned());
             }
@@ -194,6 +224,7 @@ impl Journal {
             shelf,
             bytes_pending: AtomicU64::new(recovery.record_bytes),
             health: watch::Sender::new(JournalHealth::Ok),
+            patience: Patience::default(),
         });
         let preparer = Preparer::start(shared.clone(), next).map_err(JournalError::io("start a thread for", dir))?;
         let writer = Writer::new(shared.clone(), preparer);
@@ -286,18 +317,25 @@ impl Journal {
         self.shared().bytes_pending.load(Ordering::Relaxed)
     }
 
-    /// Whether it still works; changes once, from `Ok` to `Failed`.
+    /// Whether it still works; may change between `Ok` and `Full`, and once to `Failed`.
     pub fn health(&self) -> watch::Receiver<JournalHealth> {
         self.shared().health.subscribe()
     }
 
+    /// From now on nothing waits for room on a full disk: what would, fails the journal. For a process that is ending.
+    pub fn stop_waiting(&self) {
+        self.shared().patience.end();
+    }
+
     /// Makes durable and seals what is queued, then ends the journal's threads. Later appends are refused with
-    /// `Closed`. Closing twice is fine.
+    /// `Closed`. Closing twice is fine. On a full disk it does not wait for room.
     ///
     /// Errors: `Failed`.
     pub async fn close(&self) -> Result<(), JournalError> {
         let shared = self.shared();
-        match shared.queue.close()? {
+        let closed = shared.queue.close();
+        shared.patience.end();
+        match closed? {
             Some(closed) => closed.await.map_err(|_| shared.queue.refusal()),
             None => Ok(()),
         }

@@ -34,19 +34,18 @@ impl Preparer {
         let thread = thread::Builder::new().name("weft-journal-next".into()).spawn(move || {
             let mut id = first;
             loop {
-                // Only a full disk passes by itself, and only before the file has its name may it be tried again: an
-                // empty segment must never stand before one with records (see `recovery`).
-                let (prepared, is_last) = match blank_file(&shared, id) {
+                let prepared = match blank_file(&shared, id) {
                     Ok((file, path)) => {
-                        let named = name_segment(&shared, id, file, &path);
-                        let is_last = named.is_err();
-                        (named, is_last)
+                        shared.found_room();
+                        name_segment(&shared, id, file, &path)
                     }
-                    Err(error) => {
-                        let is_last = !error.is_disk_full();
-                        (Err(error), is_last)
-                    }
+                    // Only a full disk passes by itself, and only before the file has its name may it be tried again: an
+                    // empty segment must never stand before one with records (see `recovery`). Nothing but zeros was
+                    // written, so this is no retry in the sense of S7.
+                    Err(error) if error.is_disk_full() && shared.wait_for_room(&error) => continue,
+                    Err(error) => Err(error),
                 };
+                let is_last = prepared.is_err();
                 if offer.send(prepared).is_err() || is_last {
                     break;
                 }
@@ -56,22 +55,16 @@ impl Preparer {
         Ok(Preparer { ready, thread })
     }
 
-    /// The next segment, its header and its name durable.
-    ///
-    /// A full disk is asked twice, since the first answer may be as old as the segment before. That attempt wrote
-    /// nothing but zeros, so this is no retry in the sense of S7.
+    /// The next segment, its header and its name durable. On a full disk this waits for room, until the journal closes.
     pub(super) fn take(&self) -> Result<ActiveSegment, JournalError> {
         let ended = || JournalError::Failed("the thread that prepares segments ended".into());
-        let prepared = self.ready.recv().unwrap_or_else(|_| Err(ended()));
-        match prepared {
-            Err(error) if error.is_disk_full() => self.ready.recv().unwrap_or(Err(error)),
-            prepared => prepared,
-        }
+        self.ready.recv().unwrap_or_else(|_| Err(ended()))
     }
 
     /// Ends the thread and waits for it. The segment it holds is found empty at the next start and becomes a spare.
-    pub(super) fn stop(self) {
+    pub(super) fn stop(self, shared: &Shared) {
         drop(self.ready);
+        shared.patience.end();
         if self.thread.join().is_err() {
             tracing::error!("the thread that prepares journal segments panicked");
         }

@@ -19,7 +19,7 @@ use super::JournalOptions;
 use super::error::JournalError;
 use super::files::Files;
 use super::salvage::{self, DamagedSegment, Salvage, Unreadable};
-use super::segment::{ActiveSegment, FileName, SealedSegment, SegmentId};
+use super::segment::{ActiveSegment, FileName, SealedSegment, SegmentId, no_room};
 use super::shelf::Shelf;
 use super::walk::{self, Contents, Ending};
 
@@ -235,7 +235,7 @@ pub(super) fn settle(
             Ending::Open { .. } => {
                 let path = contents.id.path(dir);
                 let file = files.open(&path, true).map_err(JournalError::io("open", &path))?;
-                ActiveSegment::resume(contents, path, file).seal(&mut Vec::new())?
+                ActiveSegment::resume(contents, path, file).seal(&mut Vec::new(), &mut no_room)?
             }
         };
         shelf.put_sealed(contents.id, sealed);

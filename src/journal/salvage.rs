@@ -13,7 +13,7 @@ use super::error::JournalError;
 use super::files::Files;
 use super::record::{self, RECORD_HEADER_BYTES, RECORD_MAGIC, Record, SEAL_BYTES, Salt};
 use super::segment::{
-    ActiveSegment, PAGE_BYTES, SEGMENT_HEADER_BYTES, SealedSegment, SegmentId, decode_header, encode_header,
+    ActiveSegment, PAGE_BYTES, SEGMENT_HEADER_BYTES, SealedSegment, SegmentId, decode_header, encode_header, no_room,
 };
 use super::walk::{Step, Walk, find_magic};
 use crate::ids::{DocName, Seq};
@@ -182,14 +182,14 @@ impl Salvage {
             record::encode(&mut group, active.salt, active.group(), &record);
             records += 1;
             if group.len() >= JOURNAL_GROUP_BYTES_MAX {
-                active.commit(&mut group, records)?;
+                active.commit(&mut group, records, &mut no_room)?;
                 (records, group) = (0, Vec::new());
             }
         }
         if !group.is_empty() {
-            active.commit(&mut group, records)?;
+            active.commit(&mut group, records, &mut no_room)?;
         }
-        let sealed = active.seal(&mut group)?;
+        let sealed = active.seal(&mut group, &mut no_room)?;
         files.rename(&new, &path).map_err(JournalError::io("rename", &new))?;
         files.sync_dir(dir).map_err(JournalError::io("sync", dir))?;
         Ok(Some(sealed))

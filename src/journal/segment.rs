@@ -155,6 +155,14 @@ pub(super) enum BadHeader {
     Newer(u8),
 }
 
+/// Waits for room on the disk; false when it is not to be tried again.
+pub(super) type Wait<'a> = &'a mut dyn FnMut(&JournalError) -> bool;
+
+/// A [`Wait`] that does not: for an opening, which a person waits for.
+pub(super) fn no_room(_: &JournalError) -> bool {
+    false
+}
+
 /// The segment that is being written.
 pub(super) struct ActiveSegment {
     pub(super) id: SegmentId,
@@ -195,11 +203,17 @@ impl ActiveSegment {
 
     /// Writes a group of records with one write and one sync. The rest of the last page is filled with zeros, which
     /// spares a read when that page of a recycled file is not cached, and tells a torn end from a clean one.
-    pub(super) fn commit(&mut self, group: &mut Vec<u8>, records: u64) -> Result<(), JournalError> {
+    ///
+    /// Should the disk have no room for it, which a preallocated segment rarely needs, `wait` says whether to try again.
+    pub(super) fn commit(&mut self, group: &mut Vec<u8>, records: u64, wait: Wait<'_>) -> Result<(), JournalError> {
         let end = self.offset + group.len() as u64;
         let padded = end.next_multiple_of(PAGE_BYTES).min(self.file_len.max(end));
         group.resize((padded - self.offset) as usize, 0);
-        self.file.write_at(group, self.offset).map_err(JournalError::io("write", &self.path))?;
+        while let Err(error) = self.file.write_at(group, self.offset).map_err(JournalError::io("write", &self.path)) {
+            if !error.is_disk_full() || !wait(&error) {
+                return Err(error);
+            }
+        }
         self.file.sync().map_err(JournalError::io("sync", &self.path))?;
         self.offset = end;
         self.records += records;
@@ -208,11 +222,11 @@ impl ActiveSegment {
     }
 
     /// Ends the segment for good. The seal is a group of its own, so that it vouches for all before it (see `record`).
-    pub(super) fn seal(mut self, buffer: &mut Vec<u8>) -> Result<SealedSegment, JournalError> {
+    pub(super) fn seal(mut self, buffer: &mut Vec<u8>, wait: Wait<'_>) -> Result<SealedSegment, JournalError> {
         buffer.clear();
         record::encode_seal(buffer, self.salt, self.group(), self.records);
         let end = self.offset;
-        self.commit(buffer, 0)?;
+        self.commit(buffer, 0, wait)?;
         buffer.clear();
         Ok(SealedSegment { end, file_len: self.file_len })
     }

@@ -602,39 +602,79 @@ async fn s7_a_failed_removal_fails_the_journal() {
     assert!(matches!(journal.append(vec![nth("a", 2, 9)], None).await, Err(JournalError::Failed(_))));
 }
 
+/// The prepared segments take what fits; then appends wait, nothing fails, and when there is room all of it is written.
 #[tokio::test]
-async fn s9_a_full_disk_hurts_only_when_a_new_segment_is_needed() {
-    for space_returns in [true, false] {
+async fn s9_a_full_disk_is_waited_out() {
+    for how in ["room", "a removed segment", "close"] {
         let disk = Disk::default();
         let (journal, _) = open(&disk).unwrap();
-        let acks = Acks::new();
+        let (acks, mut health) = (Acks::new(), journal.health());
         assert!(append_durably(&journal, &acks, nth("doc", 1, 300)).await);
         until(|| segment_paths(&disk.synced()).len() == 2, "a segment is prepared ahead").await;
         disk.set_full(true);
-        // The present segment and the prepared one can still be filled.
+        // The present segment and the prepared one can still be filled, and the journal says early that it is the last.
         let mut n = 1;
         while journal.sealed().is_empty() {
             n += 1;
             assert!(append_durably(&journal, &acks, nth("doc", n, 300)).await);
         }
-        until(|| disk.refused_for_space() > 0, "the next is tried").await;
-        disk.set_full(!space_returns);
+        let JournalHealth::Full(why) = health.wait_for(|h| *h != JournalHealth::Ok).await.unwrap().clone() else {
+            panic!("health")
+        };
+        assert!(why.contains("os error 28"), "{why}");
         while n < 400 {
             n += 1;
-            if !append_durably(&journal, &acks, nth("doc", n, 300)).await {
-                break;
+            journal.append(vec![nth("doc", n, 300)], Some(acks.clone())).await.unwrap();
+        }
+        until(|| journal.sealed().len() == 2, "both segments are filled").await;
+        assert!(acks.acked() < Seq(400) && !acks.has_failed(), "{how}");
+        match how {
+            "room" => disk.set_full(false),
+            // It becomes a spare, for which no room is needed; what it held is elsewhere by now.
+            "a removed segment" => {
+                let removed: Vec<_> = journal.sealed();
+                journal.remove(&removed).unwrap();
+                until(|| !journal.sealed().is_empty() || acks.acked() == Seq(400), "it goes on").await;
+                disk.set_full(false);
+            }
+            _ => {
+                let refused = tokio::time::timeout(Duration::from_secs(20), journal.close()).await;
+                assert!(refused.expect("does not wait for room").is_err());
+                assert!(acks.has_failed());
             }
         }
-        match &*journal.health().borrow() {
-            JournalHealth::Ok => assert!(space_returns),
-            JournalHealth::Failed(cause) => assert!(!space_returns && cause.contains("os error 28"), "{cause}"),
+        if how != "close" {
+            assert!(acks.wait_for(400).await, "{how}");
+            health.wait_for(|h| *h == JournalHealth::Ok).await.unwrap();
+            journal.close().await.unwrap();
         }
-        assert_eq!(journal.close().await.is_ok(), space_returns);
         disk.set_full(false);
         let replayed = replay(&disk.synced()).await.unwrap().0;
-        assert_eq!(replayed.len() as u64, acks.acked().0);
-        assert_eq!(n, if space_returns { 400 } else { acks.acked().0 + 1 });
+        let last = replayed.last().map_or(0, |record| record.seq.0);
+        assert_eq!(last, acks.acked().0, "{how}: acked is what is there");
+        if how != "a removed segment" {
+            assert_eq!(replayed.len() as u64, last, "{how}");
+        }
     }
+}
+
+/// A record that needs a longer file than was prepared.
+#[tokio::test]
+async fn s9_a_large_record_waits_for_room_too() {
+    let disk = Disk::default();
+    let (journal, _) = open(&disk).unwrap();
+    let (acks, mut health) = (Acks::new(), journal.health());
+    assert!(append_durably(&journal, &acks, nth("doc", 1, 300)).await);
+    until(|| segment_paths(&disk.synced()).len() == 2, "a segment is prepared ahead").await;
+    disk.set_full(true);
+    let large = record("doc", 2, vec![7u8; 3 * SEGMENT_BYTES_MIN as usize]);
+    journal.append(vec![large.clone()], Some(acks.clone())).await.unwrap();
+    health.wait_for(|h| matches!(h, JournalHealth::Full(_))).await.unwrap();
+    until(|| disk.refused_for_space() > 2, "it is tried again").await;
+    assert_eq!(acks.acked(), Seq(1));
+    disk.set_full(false);
+    assert!(acks.wait_for(2).await);
+    assert_eq!(replay(&disk.synced()).await.unwrap().0, [nth("doc", 1, 300), large]);
 }
 
 #[tokio::test]

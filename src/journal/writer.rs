@@ -2,7 +2,8 @@
 //!
 //! There is no artificial delay. While a sync is under way, appends gather in the queue and make up the next group; the
 //! slower the disk, the larger the groups. Any failed write or sync ends it: the kernel has marked the pages clean, so
-//! a second sync would succeed and mean nothing (S7).
+//! a second sync would succeed and mean nothing (S7). Only for want of room a write is tried again (S9): nothing of it has
+//! been synced, and nothing counts before it is.
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
@@ -75,7 +76,7 @@ impl Writer {
         }
         // Files first, answers last: who has waited for `close` may open the directory at once.
         self.active = None;
-        self.preparer.stop();
+        self.preparer.stop(&self.shared);
         let late = self.shared.queue.finish();
         self.shared.budget.close();
         let late = late.into_iter().filter_map(|entry| match entry {
@@ -148,7 +149,14 @@ impl Writer {
             return Ok(());
         };
         let bytes = self.group.len() as u64;
-        active.commit(&mut self.group, self.group_records)?;
+        let mut waited = false;
+        active.commit(&mut self.group, self.group_records, &mut |error| {
+            waited = true;
+            self.shared.wait_for_room(error)
+        })?;
+        if waited {
+            self.shared.found_room();
+        }
         self.shared.bytes_pending.fetch_add(bytes, Ordering::Relaxed);
         self.group.clear();
         self.group.shrink_to(JOURNAL_GROUP_BYTES_MAX);
@@ -166,7 +174,7 @@ impl Writer {
     fn seal(&mut self) -> Result<(), JournalError> {
         if let Some(active) = self.active.take_if(|active| active.records > 0) {
             let id = active.id;
-            let sealed = active.seal(&mut self.group)?;
+            let sealed = active.seal(&mut self.group, &mut |error| self.shared.wait_for_room(error))?;
             self.shared.shelf.put_sealed(id, sealed);
         }
         Ok(())

@@ -22,6 +22,8 @@ pub enum Event<'a> {
     Durable(Seq),
     /// The journal failed (S7): nothing more can become durable.
     StorageFailed,
+    /// The disk is full, or no longer: nothing new is taken meanwhile (S9).
+    DiskFull(bool),
     /// An update from an admin or from a file; its fate is reported under the number given.
     Offered(u64, &'a [u8]),
     /// The time asked for by [`super::Effects::wake_at`] has come.
@@ -41,6 +43,7 @@ impl Event<'_> {
             | Event::Flushed(_)
             | Event::Durable(_)
             | Event::StorageFailed
+            | Event::DiskFull(_)
             | Event::Timer => 0,
         }
     }

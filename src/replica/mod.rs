@@ -53,6 +53,7 @@ pub struct Replica {
     last_seq: Seq,
     durable: Seq,
     read_only: bool,
+    disk_full: bool,
     /// Number of the current turn.
     turn: u64,
     /// Peers that wait for acks.
@@ -157,6 +158,7 @@ impl Replica {
             last_seq,
             durable: last_seq,
             read_only: false,
+            disk_full: false,
             turn: 0,
             waiting: BTreeSet::new(),
             answers: Answers::default(),
@@ -204,6 +206,7 @@ impl Replica {
                 }
                 Event::Durable(seq) => self.release_acks(seq, &mut effects),
                 Event::StorageFailed => self.read_only = true,
+                Event::DiskFull(is_full) => self.disk_full = is_full,
                 Event::Offered(number, update) => {
                     let offered = self.take_offered(update, &mut turn);
                     turn.offered.push((number, offered));
@@ -262,7 +265,7 @@ impl Replica {
 
     fn hear_update<'a>(&mut self, id: PeerId, update: &'a [u8], turn: &mut Turn<'a>, effects: &mut Effects) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if self.read_only || peer.access == Access::Read {
+        if self.read_only || self.disk_full || peer.access == Access::Read {
             // A no-op is no write: a reader's SyncStep2 with nothing new is none of our business.
             let nothing_new =
                 gate(update, &self.content.clocks, &self.content.deleted).is_ok_and(|gated| gated.adds_nothing());
@@ -271,7 +274,8 @@ impl Replica {
                 // Stock clients send what their user types whether or not they may; to close them would only have them
                 // come back with it. It is dropped, and no ack ever says that it is saved (WIRE §6).
                 Access::Read => peer.refuse(),
-                Access::Write => self.refuse(id, CloseReason::StorageFailed, effects),
+                Access::Write if self.read_only => self.refuse(id, CloseReason::StorageFailed, effects),
+                Access::Write => self.refuse(id, CloseReason::DiskFull, effects),
             }
             return;
         }
@@ -315,6 +319,10 @@ impl Replica {
         let mut offered = Offered { seq: Seq::ZERO, accepted_bytes: 0, parked_bytes: 0, refused: None };
         if self.read_only {
             offered.refused = Some("storage failed, writes are refused");
+            return offered;
+        }
+        if self.disk_full {
+            offered.refused = Some("the disk is full");
             return offered;
         }
         let parked_before = turn.parked.len();

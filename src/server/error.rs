@@ -24,6 +24,7 @@ pub(super) fn close_reason(error: &HubError) -> CloseReason {
         HubError::Storage(_) => CloseReason::StorageFailed,
         HubError::BadUpdate(_) => CloseReason::UpdateRefused,
         HubError::Deleted { .. } => CloseReason::Deleted,
+        HubError::DiskFull(_) => CloseReason::DiskFull,
         HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => CloseReason::StorageFailed,
         HubError::NoSuchDocument(_) | HubError::Reloading(_) | HubError::BackupRunning => CloseReason::Reload,
     }
@@ -168,6 +169,9 @@ impl From<HubError> for Problem {
             HubError::Storage(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage-failed", "Storage has failed", detail)
             }
+            HubError::DiskFull(_) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full", detail)
+            }
             HubError::BadUpdate(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-update", "The update is not acceptable", detail)
             }
@@ -205,6 +209,7 @@ pub(super) fn not_ready(readiness: &Readiness) -> Option<String> {
         Readiness::Ready => None,
         Readiness::Draining => Some("the server is shutting down".to_owned()),
         Readiness::StorageFailed(cause) => Some(format!("storage failed: {cause}")),
+        Readiness::DiskFull(why) => Some(format!("the disk is full: {why}")),
     }
 }
 
@@ -237,6 +242,7 @@ mod tests {
             (Problem::from(HubError::Deleted { doc: name, deleted_ms: 1 }), 410, "document-deleted"),
             (Problem::from(HubError::Draining), 503, "unavailable"),
             (Problem::from(HubError::Storage("x".into())), 503, "storage-failed"),
+            (Problem::from(HubError::DiskFull("x".into())), 507, "disk-full"),
             (Problem::from(HubError::BadUpdate("x".into())), 422, "bad-update"),
             (Problem::from(DocNameError::Nul), 400, "bad-document-name"),
             (Problem::unauthorized(), 401, "unauthorized"),

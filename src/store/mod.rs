@@ -45,6 +45,14 @@ pub enum StoreError {
         /// What the engine said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There was no room for what was to be written. Nothing more is written until [`Store::reopen`] (S9).
+    #[error("store {op} failed for want of room: {why}")]
+    DiskFull {
+        /// What was being done.
+        op: &'static str,
+        /// What the engine said.
+        why: String,
+    },
     /// A record is damaged (ST7).
     #[error("document {doc:?}: {what} is damaged: {why}")]
     Damaged {
@@ -236,8 +244,9 @@ pub trait Store: Send + Sync + 'static {
     /// is at least what [`Store::make_durable`] last returned for; what was written after that may be gone in part and
     /// has to be written again, which is safe (ST2). Readers wait meanwhile.
     ///
-    /// Errors: [`StoreError::Engine`] when a sync has failed, which only a restart may leave (S7); when there is no room
-    /// yet; or when the database does not open, and then nothing can be read either until a later call succeeds.
+    /// Errors: [`StoreError::DiskFull`] when there is no room yet; [`StoreError::Engine`] when a sync has failed, which
+    /// only a restart may leave (S7), or when the database does not open. If it was closed for that, nothing can be read
+    /// either until a later call succeeds.
     fn reopen(&self) -> Result<(), StoreError>;
     /// Bytes on disk, live and dead.
     fn bytes_on_disk(&self) -> Result<u64, StoreError>;

@@ -25,6 +25,8 @@ pub enum CloseReason {
     Deleted,
     /// Writes are refused because storage failed (S7).
     StorageFailed,
+    /// Writes are refused until the disk has room again (S9): come back later.
+    DiskFull,
     /// The WebSocket protocol itself was violated; carries its RFC 6455 code.
     Protocol(u16),
     /// The client closed first; its code is echoed.
@@ -37,7 +39,7 @@ impl CloseReason {
     pub fn ywebsocket_code(self) -> u16 {
         match self {
             CloseReason::Restart | CloseReason::Reload => 1012,
-            CloseReason::Overloaded | CloseReason::StorageFailed => 1013,
+            CloseReason::Overloaded | CloseReason::StorageFailed | CloseReason::DiskFull => 1013,
             CloseReason::Garbage | CloseReason::BadName => 4400,
             CloseReason::Unauthorized => 4401,
             CloseReason::Forbidden => 4403,
@@ -65,6 +67,7 @@ impl CloseReason {
             CloseReason::BadName => "invalid document name",
             CloseReason::Deleted => "document deleted",
             CloseReason::StorageFailed => "storage unavailable",
+            CloseReason::DiskFull => "disk full",
             CloseReason::Protocol(_) => "websocket protocol error",
             CloseReason::Client => "",
         }

@@ -1,4 +1,4 @@
-//! Writes `fixtures/store/format-1.tar.gz`: a data directory of the present format, to be opened by all later versions.
+//! Writes `fixtures/store/format-N.tar.gz`: a data directory of the present format, to be opened by all later versions.
 //! Run once for each format, `cargo run -p crdt-tests --bin golden`; an existing file is never replaced (S10).
 
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! The hub with a real journal and the memory store, without sockets: waking, sleeping, batching, acks, drain.
 
 mod deletion;
+mod space;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -159,6 +160,10 @@ struct Watched {
     holds: AtomicBool,
     /// Loads fail as of a damaged document.
     damaged: AtomicBool,
+    /// Appends find no room, and then none do until it is opened anew.
+    full: AtomicBool,
+    closed: AtomicBool,
+    reopened: AtomicUsize,
 }
 
 impl Watched {
@@ -204,6 +209,11 @@ impl Store for Watched {
         if self.fails.load(Ordering::SeqCst) {
             return Err(StoreError::Engine { op: "append", source: "planted failure".into() });
         }
+        if self.full.load(Ordering::SeqCst) || self.closed.load(Ordering::SeqCst) {
+            // As a real one, it may have taken some of it.
+            self.closed.store(true, Ordering::SeqCst);
+            return Err(StoreError::DiskFull { op: "append", why: "planted".to_owned() });
+        }
         self.store.append(appends, now_ms)
     }
     fn install_snapshot(&self, doc: &DocName, snapshot: &Snapshot, now_ms: u64) -> Result<(), StoreError> {
@@ -216,7 +226,12 @@ impl Store for Watched {
         self.store.make_durable()
     }
     fn reopen(&self) -> Result<(), StoreError> {
-        self.store.reopen()
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::DiskFull { op: "reopen", why: "planted".to_owned() });
+        }
+        self.reopened.fetch_add(1, Ordering::SeqCst);
+        self.closed.store(false, Ordering::SeqCst);
+        Ok(())
     }
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         self.store.bytes_on_disk()

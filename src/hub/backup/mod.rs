@@ -139,7 +139,7 @@ fn read(store: &dyn Store, cut: &CutGuard, name: &DocName) -> Result<Option<Docu
 fn why(error: StoreError) -> String {
     match error {
         StoreError::Damaged { what, why, .. } => format!("{what} is damaged: {why}"),
-        engine @ StoreError::Engine { .. } => engine.to_string(),
+        engine @ (StoreError::Engine { .. } | StoreError::DiskFull { .. }) => engine.to_string(),
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Engine {
 pub(super) enum Failed {
     /// What was to be written did not all reach the kernel. A fresh look at the disk tells how far it came.
     Write(String),
+    /// The same, for want of room on the disk (S9).
+    Full(String),
     /// The kernel could not bring to the disk what it had taken. It may have dropped that, and still show it to readers
     /// as if it were there, so not even a fresh look can be trusted.
     Sync(String),
@@ -53,7 +55,7 @@ impl Failed {
 
     pub(super) fn cause(&self) -> &str {
         match self {
-            Failed::Write(cause) | Failed::Sync(cause) => cause,
+            Failed::Write(cause) | Failed::Full(cause) | Failed::Sync(cause) => cause,
         }
     }
 }

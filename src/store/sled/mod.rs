@@ -30,6 +30,7 @@ use self::batches::Batches;
 use self::engine::{Engine, Failed, Found, caught};
 use self::marker::sync_dir;
 use self::reading::decode_entry;
+use self::reopen::has_room_to_open;
 use super::keys;
 use super::record::{self, Entry, Root};
 use super::{Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument};
@@ -86,6 +87,10 @@ impl SledStore {
     }
 
     fn open_inner(dir: &Path) -> Result<Self, String> {
+        if dir.exists() {
+            // What sled says instead reads like damage.
+            has_room_to_open(dir).map_err(|why| format!("{why}; free some space there"))?;
+        }
         let Found { engine, root, is_new } = Engine::open(dir)?;
         let store = Self {
             dir: dir.to_owned(),
@@ -117,7 +122,7 @@ impl SledStore {
         // No panic can leave the writer half changed: calls into sled are caught, and nothing else here can.
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         match &writer.failed {
-            Some(failed) => Err(StoreError::Engine { op, source: failed.refusal().into() }),
+            Some(failed) => Err(failed.error(op, failed.refusal())),
             None => Ok(writer),
         }
     }
@@ -130,9 +135,10 @@ impl SledStore {
         f: impl FnOnce() -> Result<(), Failed>,
     ) -> Result<(), StoreError> {
         f().map_err(|failed| {
-            let source = failed.cause().into();
+            let failed = self.for_want_of_room(failed);
+            let error = failed.error(op, failed.cause().to_owned());
             writer.failed = Some(failed);
-            StoreError::Engine { op, source }
+            error
         })
     }
 

@@ -18,14 +18,32 @@ impl Failed {
     pub(super) fn refusal(&self) -> String {
         match self {
             Failed::Write(cause) => format!("an earlier write failed, nothing more is written: {cause}"),
+            Failed::Full(cause) => format!("an earlier write found no room, nothing more is written: {cause}"),
             Failed::Sync(cause) => {
                 format!("an earlier sync failed, nothing more is written until a restart: {cause}")
             }
         }
     }
+
+    /// As callers see it.
+    pub(super) fn error(&self, op: &'static str, why: String) -> StoreError {
+        match self {
+            Failed::Full(_) => StoreError::DiskFull { op, why },
+            Failed::Write(_) | Failed::Sync(_) => StoreError::Engine { op, source: why.into() },
+        }
+    }
 }
 
 impl SledStore {
+    /// Tells a write that failed for want of room from others: by what the system said, or, since sled may panic over it
+    /// or put it in words of its own, by how much room there is.
+    pub(super) fn for_want_of_room(&self, failed: Failed) -> Failed {
+        match failed {
+            Failed::Write(cause) if says_full(&cause) || has_room_to_open(&self.dir).is_err() => Failed::Full(cause),
+            other => other,
+        }
+    }
+
     /// As [`super::super::Store::reopen`].
     pub(super) fn reopen_engine(&self) -> Result<(), StoreError> {
         let failed = |why: String| StoreError::Engine { op: "reopen", source: why.into() };
@@ -33,10 +51,10 @@ impl SledStore {
         match &writer.failed {
             None => return Ok(()),
             Some(sync @ Failed::Sync(_)) => return Err(failed(sync.refusal())),
-            Some(Failed::Write(_)) => {}
+            Some(Failed::Write(_) | Failed::Full(_)) => {}
         }
         // sled writes while it opens. Until there is room for that the old database serves readers.
-        self.has_room_to_open().map_err(failed)?;
+        has_room_to_open(&self.dir).map_err(|why| StoreError::DiskFull { op: "reopen", why })?;
         let last_word = match &*self.engine.read().unwrap_or_else(PoisonError::into_inner) {
             Ok(engine) => engine.last_word(),
             Err(_) => Ok(()), // said when it was closed
@@ -46,7 +64,14 @@ impl SledStore {
             writer.failed = Some(sync);
             return Err(failed(refusal));
         }
-        self.replace_engine(&mut writer, || Ok(())).map_err(failed)?;
+        self.replace_engine(&mut writer, || Ok(())).map_err(|why| {
+            // Somebody else was faster to take the room. Nothing is open now, and the next call tries again.
+            if says_full(&why) || has_room_to_open(&self.dir).is_err() {
+                StoreError::DiskFull { op: "reopen", why }
+            } else {
+                failed(why)
+            }
+        })?;
         writer.failed = None;
         Ok(())
     }
@@ -77,22 +102,28 @@ impl SledStore {
             }
         }
     }
+}
 
-    fn has_room_to_open(&self) -> Result<(), String> {
-        let page_table_bytes = || -> io::Result<u64> {
-            let files = fs::read_dir(&self.dir)?.collect::<io::Result<Vec<_>>>()?;
-            let snapshots = files.iter().filter(|file| file.file_name().to_string_lossy().starts_with("snap."));
-            snapshots.map(|file| Ok(file.metadata()?.len())).sum()
-        };
-        let at = self.dir.display();
-        let needed = page_table_bytes().map_err(|e| format!("{at} cannot be listed: {e}"))?.saturating_mul(2);
-        let needed = needed.max(STORE_REOPEN_FREE_BYTES_MIN);
-        let free = free_bytes(&self.dir).map_err(|e| format!("{at} cannot be asked for its free space: {e}"))?;
-        if free < needed {
-            return Err(format!("{free} bytes are free on the disk of {at}, {needed} are needed to open the database"));
-        }
-        Ok(())
+/// Whether sled could open the database in `dir`: it writes while it does. An error says what is wrong.
+pub(super) fn has_room_to_open(dir: &Path) -> Result<(), String> {
+    let page_table_bytes = || -> io::Result<u64> {
+        let files = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
+        let snapshots = files.iter().filter(|file| file.file_name().to_string_lossy().starts_with("snap."));
+        snapshots.map(|file| Ok(file.metadata()?.len())).sum()
+    };
+    let at = dir.display();
+    let needed = page_table_bytes().map_err(|e| format!("{at} cannot be listed: {e}"))?.saturating_mul(2);
+    let needed = needed.max(STORE_REOPEN_FREE_BYTES_MIN);
+    let free = free_bytes(dir).map_err(|e| format!("{at} cannot be asked for its free space: {e}"))?;
+    if free < needed {
+        return Err(format!("{free} bytes are free on the disk of {at}, {needed} are needed to open the database"));
     }
+    Ok(())
+}
+
+/// Whether the system said that the disk is full: ENOSPC, EDQUOT.
+fn says_full(cause: &str) -> bool {
+    ["(os error 28)", "(os error 122)"].iter().any(|code| cause.contains(code))
 }
 
 /// Bytes that this process may still write to the file system of `path`.
