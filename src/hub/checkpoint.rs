@@ -314,6 +314,8 @@ fn store_gathered(
         appends.push(LogAppend { doc, updates });
     }
     if let Some(cut) = cut {
+        // What is to be deleted goes first: once it was read, there is nothing to note of it.
+        cut.release(deletions.iter().map(|deletion| &deletion.doc));
         cut.note(&*hub.store, appends.iter().map(|append| &append.doc))?;
     }
     if !deletions.is_empty() {

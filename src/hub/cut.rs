@@ -7,11 +7,13 @@
 //! - *Checkpoints* append to logs. They note the document's catalogue entry first ([`Cut::note`]); the reader passes over
 //!   updates after the position it names, and over documents that were not there.
 //! - *Folds* replace a log by a snapshot. They fold no further than that position ([`Cut::fold_limit`]).
+//! - *Deletions* leave nothing to pass over. The checkpoint that carries one has the reader take that document out of
+//!   turn, and waits for it ([`Cut::release`]): the one thing that waits, and no ack depends on it.
 //!
 //! One cut at a time; it costs memory for the entries of those documents alone that change before they are read.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::{DocName, Seq};
 use crate::limits::{CUT_BYTES_MAX, CUT_ENTRY_COST};
@@ -59,18 +61,30 @@ impl std::ops::Deref for CutGuard {
 
 impl Drop for CutGuard {
     fn drop(&mut self) {
+        self.cut.state().ended = true;
+        self.cut.read_on.notify_all();
         *self.cuts.current_locked() = None;
     }
 }
 
 /// One instant, and how far its documents have been read, in the order of their names.
 #[derive(Default)]
-pub(super) struct Cut(Mutex<State>);
+pub(super) struct Cut {
+    state: Mutex<State>,
+    /// Something was read, or nobody reads any more.
+    read_on: Condvar,
+}
 
 #[derive(Default)]
 struct State {
     /// All documents up to this one have been read.
     passed: Option<DocName>,
+    /// Read out of turn, and not passed yet.
+    read_early: BTreeSet<DocName>,
+    /// To be read before all others.
+    urgent: VecDeque<DocName>,
+    /// Nobody reads any more.
+    ended: bool,
     /// What documents were that have changed since and were not read yet; `None` of those that were not there.
     before: BTreeMap<DocName, Option<DocHead>>,
     /// What `before` costs in memory, about.
@@ -125,6 +139,44 @@ impl Cut {
         Ok(())
     }
 
+    /// Has `docs`, which are about to be deleted, read before; returns once they have been, or nobody reads any more.
+    /// Blocking, at most for as long as a backup may stand still.
+    pub(super) fn release<'a>(&self, docs: impl Iterator<Item = &'a DocName>) {
+        let mut state = self.state();
+        let wanted: Vec<DocName> = docs.filter(|doc| state.would_be_lost(doc)).cloned().collect();
+        state.urgent.extend(wanted.iter().cloned());
+        while !state.ended && wanted.iter().any(|doc| !state.is_read(doc)) {
+            state = self.read_on.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The next document to be read before all others, and [`Cut::take_early`] to be told of.
+    pub(super) fn next_urgent(&self) -> Option<DocName> {
+        let mut state = self.state();
+        loop {
+            let doc = state.urgent.pop_front()?;
+            // Its turn may have come in the meantime.
+            if !state.is_read(&doc) {
+                return Some(doc);
+            }
+        }
+    }
+
+    /// `doc` was read out of turn.
+    pub(super) fn take_early(&self, doc: &DocName) {
+        let mut state = self.state();
+        if state.before.remove(doc).is_some() {
+            state.before_bytes -= cost(doc);
+        }
+        state.read_early.insert(doc.clone());
+        self.read_on.notify_all();
+    }
+
+    /// Whether `doc` was read out of turn.
+    pub(super) fn was_read_early(&self, doc: &DocName) -> bool {
+        self.state().read_early.contains(doc)
+    }
+
     /// The last position that may be folded into a snapshot of `doc`; `None` when any may. To be asked after the
     /// document was loaded: what was appended before that was noted before that.
     pub(super) fn fold_limit(&self, doc: &DocName) -> Option<Seq> {
@@ -149,6 +201,10 @@ impl Cut {
             first.remove();
             state.before_bytes -= freed;
         }
+        while state.read_early.first().is_some_and(|first| first <= doc) {
+            state.read_early.pop_first();
+        }
+        self.read_on.notify_all();
     }
 
     /// Why there is no use in reading on.
@@ -157,14 +213,28 @@ impl Cut {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    fn is_read(&self, doc: &DocName) -> bool {
+        self.passed.as_ref().is_some_and(|passed| doc <= passed) || self.read_early.contains(doc)
+    }
+
     fn wants_note(&self, doc: &DocName) -> bool {
-        let is_read = self.passed.as_ref().is_some_and(|passed| doc <= passed);
-        self.lost.is_none() && !is_read && !self.before.contains_key(doc)
+        self.lost.is_none() && !self.is_read(doc) && !self.before.contains_key(doc)
+    }
+
+    /// Whether there is something to be read of `doc` that a deletion would take away.
+    fn would_be_lost(&self, doc: &DocName) -> bool {
+        let was_there = match self.before.get(doc) {
+            Some(Some(head)) => head.deleted_ms.is_none(),
+            Some(None) => false,
+            // It may have been.
+            None => true,
+        };
+        was_there && !self.is_read(doc)
     }
 }
 
@@ -172,13 +242,13 @@ fn cost(doc: &DocName) -> usize {
     doc.as_bytes().len() + CUT_ENTRY_COST
 }
 
-/// A document as it was when its log ended at the position in `was`. Of one that was deleted since, the tombstone: there
-/// is nothing else left of it.
+/// A document as it was when its log ended at the position in `was`, which may be a tombstone.
 ///
-/// Errors: when its snapshot covers more than that; [`Cut::fold_limit`] is there to prevent it.
+/// Errors: when its snapshot covers more than that, or it is gone; [`Cut::fold_limit`] and [`Cut::release`] are there to
+/// prevent it.
 pub(super) fn as_it_was(mut stored: StoredDocument, was: DocHead) -> Result<StoredDocument, String> {
-    if stored.head.deleted_ms.is_some() {
-        return Ok(stored);
+    if was.deleted_ms.is_some() {
+        return Ok(StoredDocument { head: was, snapshot: Vec::new(), log: Vec::new() });
     }
     if stored.head.snapshot_seq > was.last_seq {
         let (covers, last) = (stored.head.snapshot_seq, was.last_seq);
@@ -194,7 +264,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::store::{LogAppend, MemoryStore};
+    use crate::store::{Deletion, LogAppend, MemoryStore};
 
     fn doc(name: &str) -> DocName {
         DocName::parse(name).expect("a valid name")
@@ -262,6 +332,64 @@ mod tests {
         store.install_snapshot(&doc("d"), &snapshot, 9).expect("installs");
         let stored = store.load(&doc("d")).expect("loads").expect("is there");
         as_it_was(stored, was).expect_err("it is folded too far");
+    }
+
+    /// As a checkpoint does it.
+    fn bury(cut: &Cut, store: &MemoryStore, name: &str, seq: u64) {
+        cut.release([&doc(name)].into_iter());
+        store.delete(&[Deletion { doc: doc(name), seq: Seq(seq), at_ms: seq }]).expect("deletes");
+    }
+
+    #[test]
+    fn a_deletion_waits_until_the_document_was_read_or_nobody_reads() {
+        let store = MemoryStore::new();
+        for name in ["a", "d", "e", "gone"] {
+            append(&store, name, 1, 2);
+        }
+        store.delete(&[Deletion { doc: doc("gone"), seq: Seq(3), at_ms: 3 }]).expect("deletes");
+        let cuts = Arc::new(Cuts::default());
+        let cut = cuts.begin().expect("there is none yet");
+        cut.pass(&doc("a"));
+        // Neither what was read nor what was not there holds anybody up.
+        carry(&cut, &store, "new", 1, 1);
+        carry(&cut, &store, "gone", 4, 4);
+        for (name, seq) in [("a", 3), ("new", 2), ("gone", 5)] {
+            bury(&cut, &store, name, seq);
+        }
+        let Before::Was(was) = cut.before(&doc("gone")) else { panic!("it has changed") };
+        let stored = store.load(&doc("gone")).expect("loads").expect("is there");
+        assert_eq!(as_it_was(stored, was).expect("a tombstone").head.deleted_ms, Some(3), "it was deleted before");
+        assert_eq!(cut.next_urgent(), None);
+
+        carry(&cut, &store, "d", 3, 3);
+        std::thread::scope(|scope| {
+            let deleting = scope.spawn(|| bury(&cut, &store, "d", 4));
+            let urgent = loop {
+                if let Some(doc) = cut.next_urgent() {
+                    break doc;
+                }
+                std::thread::yield_now();
+            };
+            assert_eq!((&urgent, last_seq(cut.before(&urgent))), (&doc("d"), Some(2)));
+            let stored = store.load(&urgent).expect("loads").expect("is there");
+            assert_eq!(stored.log.len(), 3, "it waits");
+            assert!(!deleting.is_finished());
+            cut.take_early(&urgent);
+            deleting.join().expect("deleted");
+        });
+        assert!(cut.was_read_early(&doc("d")) && !cut.was_read_early(&doc("e")));
+        carry(&cut, &store, "d", 5, 5);
+        assert_eq!(cut.before(&doc("d")), Before::Unchanged, "read already");
+
+        let current = cuts.current().expect("there is one");
+        std::thread::scope(|scope| {
+            let deleting = scope.spawn(|| bury(&current, &store, "e", 3));
+            while current.state().urgent.is_empty() {
+                std::thread::yield_now();
+            }
+            drop(cut);
+            deleting.join().expect("deleted");
+        });
     }
 
     #[test]

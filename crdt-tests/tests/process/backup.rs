@@ -97,6 +97,10 @@ fn c2_1_what_was_saved_comes_back() {
         socket.ack();
     }
     let state = js.converged(&[&editor]);
+    let mut socket = Socket::connect(server.addr(), "gone");
+    socket.send(message::update(&Writer::new(4).append("secret")));
+    socket.ack();
+    cli.done(&["rm", "gone"]);
 
     // Online, to a file and to a pipe; and offline.
     let [file, pipe, offline] = ["file", "pipe", "offline"].map(|name| data.outer().join(name));
@@ -112,7 +116,7 @@ fn c2_1_what_was_saved_comes_back() {
     let offline_report = cli.done(&["backup", path_str(&offline), "--json"]).json();
     assert_eq!(names(data.outer()), ["data", "file", "offline", "pipe"], "something is left over");
     for (file, report) in [(&file, &report), (&pipe, &pipe_report), (&offline, &offline_report)] {
-        assert_eq!((&report["documents"], &report["left_out"]), (&3.into(), &0.into()));
+        assert_eq!([&report["documents"], &report["deleted"], &report["left_out"]], [3, 1, 0]);
         assert_eq!(report["failed"].as_array().map(Vec::len), Some(0));
         assert_eq!(report["bytes"], fs::metadata(file).expect("is there").len());
         let sum = Command::new("sha256sum").arg(file).output().expect("ran");
@@ -152,8 +156,11 @@ fn c2_1_what_was_saved_comes_back() {
         assert_eq!(documents(&again), documents(&file), "a backup of what was restored is the same");
     }
 
-    // And a stock client finds what it left, and goes on.
+    // And a stock client finds what it left, and goes on; what was deleted stays deleted.
     let server = Options::new(&one).start();
+    refused(&Cli::of(&server).run(&["show", "gone"]), 1, "was deleted");
+    let mut late = Socket::connect(server.addr(), "gone");
+    assert_eq!(late.until_closed(crdt_tests::wait::PATIENCE), Some(4404));
     let reader = js.open(VERSIONS[1], &server, room);
     reader.synced();
     reader.state().assert_same(&state, "restored");
@@ -274,7 +281,13 @@ fn bk4_backups_of_every_version_are_read() {
         }
         let (waiting, _) = DOCUMENTS[3];
         assert_eq!(cli.show(waiting)["parked_updates"], 1);
-        assert_ne!(cli.run(&["show", DELETED.0]).code, 0, "what was deleted stays deleted");
+        let tombstones = cli.done(&["ls", "--deleted", "--json"]).json();
+        assert_eq!(tombstones["docs"].as_array().map(Vec::len), Some(1));
+        assert_eq!(
+            (&tombstones["docs"][0]["name"], &tombstones["docs"][0]["deleted_ms"]),
+            (&DELETED.0.into(), &DELETED.1.into())
+        );
+        refused(&cli.run(&["show", DELETED.0]), 1, "was deleted");
         assert_ne!(cli.run(&["show", LEFT_OUT]).code, 0);
     }
     assert_eq!(

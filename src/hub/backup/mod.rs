@@ -90,23 +90,34 @@ impl Inner {
             let names = self.store.names(after.as_ref(), BACKUP_NAMES).map_err(|e| Stop::Told(e.to_string()))?;
             let Some(last) = names.last().cloned() else { return Ok(()) };
             for name in names {
-                if self.is_draining() {
-                    return Err(Stop::Told(HubError::Draining.to_string()));
+                while let Some(urgent) = cut.next_urgent() {
+                    self.save(cut, writer, &urgent)?;
+                    cut.take_early(&urgent);
                 }
-                match read(&*self.store, cut, &name) {
-                    Ok(Some(document)) => writer.document(&document)?,
-                    Ok(None) => {}
-                    Err(error) => {
-                        warn!(doc = ?name, error, "left out of the backup");
-                        writer.left_out(&LeftOut { name: name.clone(), error })?;
-                    }
-                }
-                if let Some(why) = cut.lost() {
-                    return Err(Stop::Told(why.to_owned()));
+                if !cut.was_read_early(&name) {
+                    self.save(cut, writer, &name)?;
                 }
                 cut.pass(&name);
             }
             after = Some(last);
+        }
+    }
+
+    fn save(&self, cut: &CutGuard, writer: &mut Writer<PieceWriter>, name: &DocName) -> Result<(), Stop> {
+        if self.is_draining() {
+            return Err(Stop::Told(HubError::Draining.to_string()));
+        }
+        match read(&*self.store, cut, name) {
+            Ok(Some(document)) => writer.document(&document)?,
+            Ok(None) => {}
+            Err(error) => {
+                warn!(doc = ?name, error, "left out of the backup");
+                writer.left_out(&LeftOut { name: name.clone(), error })?;
+            }
+        }
+        match cut.lost() {
+            Some(why) => Err(Stop::Told(why.to_owned())),
+            None => Ok(()),
         }
     }
 }

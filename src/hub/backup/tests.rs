@@ -144,6 +144,51 @@ async fn a_backup_is_one_instant_across_documents() {
     assert!(documents["z"].log.is_empty(), "the whole log is folded");
 }
 
+/// Documents are deleted, some made anew by an import, while a backup that has not come to them is read slowly: it has
+/// them as they were. The next one has what was made of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_deleted_while_a_backup_is_read_is_in_it_as_it_was() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let hub = start(&dir, Arc::new(MemoryStore::new())).await;
+    let name = |n: usize| format!("d{n:02}");
+    for n in 0..40 {
+        Typist::new(&name(n), 7).types(&hub, &format!("{n:02}{}", "x".repeat(60_000))).await;
+    }
+    hub.delete(&doc(&name(39))).await.expect("deletes");
+    let backup = hub.backup().await.expect("begins");
+    let deleter = {
+        let hub = hub.clone();
+        tokio::spawn(async move {
+            for n in [38, 20, 37, 36, 35] {
+                hub.delete(&doc(&name(n))).await.expect("deletes");
+                if n % 2 == 0 {
+                    Typist::new(&name(n), 8).types(&hub, "anew").await;
+                }
+                tokio::time::sleep(Duration::from_millis(7)).await;
+            }
+            Typist::new(&name(39), 9).types(&hub, "anew").await;
+        })
+    };
+    let bytes = take(backup, Duration::from_millis(3)).await;
+    deleter.await.expect("deleted");
+    let (documents, left_out, totals) = read_all(&bytes[..]).expect("it is whole");
+    assert_eq!((documents.len(), left_out.len(), totals.documents, totals.deleted), (40, 0, 39, 1));
+    for n in 0..39 {
+        assert_eq!(text(&documents[&name(n)])[..2], format!("{n:02}"), "document {n} is not as it was");
+    }
+    assert!(documents[&name(39)].deleted_ms.is_some());
+
+    let backup = hub.backup().await.expect("begins");
+    let (documents, _, totals) = read_all(&take(backup, Duration::ZERO).await[..]).expect("it is whole");
+    assert_eq!((totals.documents, totals.deleted), (38, 2));
+    for n in [20, 36, 38, 39] {
+        assert_eq!(text(&documents[&name(n)]), "anew");
+    }
+    for n in [35, 37] {
+        assert!(documents[&name(n)].deleted_ms.is_some());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_at_a_time_and_whoever_leaves_makes_room() {
     let dir = tempfile::tempdir().expect("a temporary directory");
