@@ -240,6 +240,10 @@ pub const STORE_ENTRY_BYTES_MAX: usize = 3_000;
 /// Bytes that must be free before a database is closed to be opened anew: sled writes a new image of its page table
 /// then, and a full disk would leave nothing open.
 pub const STORE_REOPEN_FREE_BYTES_MIN: u64 = 4 << 20;
+/// Bytes that a vacuum leaves free beside its copy: the journal goes on growing meanwhile.
+pub const STORE_VACUUM_FREE_BYTES_SPARE: u64 = 16 << 20;
+/// Damaged records that a vacuum names; it counts them all. Who has more wants `weft verify`.
+pub const STORE_DAMAGED_NAMED_MAX: usize = 100;
 /// A document's log is folded into a snapshot when it is larger than this and than half its snapshot…
 pub const COMPACT_LOG_BYTES: u64 = 64 << 10;
 /// …or when it has more than this many records.

@@ -30,5 +30,6 @@ pub mod socket;
 pub mod sweep;
 pub mod tokens;
 pub mod trace;
+pub mod used;
 pub mod wait;
 pub mod writers;

@@ -61,6 +61,12 @@ pub fn signal(child: &Child, signal: Signal) {
     rustix::process::kill_process(pid, signal).expect("cannot signal the child");
 }
 
+/// Sends a signal to a process by its id, while others borrow what started it.
+pub fn signal_pid(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("cannot signal the process");
+}
+
 /// Waits until the child has ended; panics with `what` at the deadline.
 pub fn wait_exit(child: &mut Child, what: &str, deadline: Duration) -> ExitStatus {
     wait::until(what, deadline, || child.try_wait().expect("cannot wait for the child"))

@@ -78,3 +78,26 @@ fn s9_after_a_full_disk_the_store_opens_anew_with_all_that_was_durable() {
         assert!(store.load(&doc(number)).expect("loads").is_some());
     }
 }
+
+/// A disk without room for a copy is told so before anything is done.
+#[test]
+fn s12_a_vacuum_without_room_is_refused_before_it_begins() {
+    let Some(disk) = SmallDisk::mount(160 << 20) else { return };
+    let dir = disk.outside().join("store");
+    let store = SledStore::open(&dir).expect("opens");
+    assert!((0..500).all(|number| append(&store, number)));
+    store.make_durable().expect("syncs");
+    disk.fill();
+    let filler = disk.outside().join("filler");
+    let bytes = std::fs::metadata(&filler).expect("a filler").len();
+    let file = std::fs::OpenOptions::new().write(true).open(&filler).expect("opened");
+    file.set_len(bytes - (30 << 20)).expect("gives some space back");
+    let mut go_on = |_| std::ops::ControlFlow::Continue(());
+    let refused = store.vacuum(&mut go_on).expect_err("there is no room").to_string();
+    assert!(refused.contains("make room"), "{refused}");
+    assert!(!disk.outside().join("store.vacuum").exists());
+    disk.free();
+    let report = store.vacuum(&mut go_on).expect("there is room");
+    assert_eq!(report.documents, 500);
+    assert!((0..500).all(|number| store.load(&doc(number)).expect("loads").is_some()));
+}

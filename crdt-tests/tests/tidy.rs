@@ -49,6 +49,9 @@ const STORE_TO_HUB: &[&str] = &[
     "StoreError",
     "Deletion",
     "Listed",
+    "DamagedRecord",
+    "VacuumProgress",
+    "Vacuumed",
     "LogAppend",
     "Snapshot",
     "DocHead",
@@ -84,7 +87,8 @@ impl Source {
 
     /// Its code: without comments, and without its tests, which may look over the fence.
     fn code(&self) -> String {
-        let is_test = self.path.ends_with("/tests.rs") || self.path.ends_with("/contract.rs");
+        let is_test =
+            self.path.ends_with("/tests.rs") || self.path.contains("/tests/") || self.path.ends_with("/contract.rs");
         let lines = self.text.lines().take_while(|line| !is_test && !line.starts_with("#[cfg(test)]"));
         lines.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -18,12 +18,18 @@ use super::failure::Failure;
 use super::now_ms;
 use crate::auth::RevokeReport;
 use crate::data_dir::AdminFile;
-use crate::hub::{CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery};
+use crate::hub::{
+    CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery, StorageReport, VacuumProgress,
+    VacuumReport,
+};
 use crate::ids::DocName;
 use crate::limits::LIST_MAX;
 
 /// Time to reach a listener on the same machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest line of an answer that comes line by line, bytes; the longest is a report with some damaged records named.
+const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// One connection to the admin listener, made anew when the server has closed it.
 pub(super) struct AdminClient {
@@ -59,8 +65,8 @@ impl Streamed {
 
 /// The answer of `GET docs`.
 #[derive(Deserialize)]
-struct DocPage {
-    docs: Vec<DocSummary>,
+pub(super) struct DocPage {
+    pub(super) docs: Vec<DocSummary>,
     next: Option<DocName>,
 }
 
@@ -98,15 +104,8 @@ impl AdminClient {
             if want == 0 {
                 return Ok(listed);
             }
-            let mut path = format!("/api/v1/docs?limit={want}&prefix={}", encoded(&prefix));
-            if deleted {
-                path.push_str("&deleted=true");
-            }
-            if let Some(after) = &after {
-                path.push_str("&after=");
-                path.push_str(&encoded(after.as_str()));
-            }
-            let page: DocPage = self.json(Method::GET, &path).await?;
+            let asked = ListQuery { prefix: prefix.clone(), after: after.clone(), limit: Some(want), deleted };
+            let page = self.page(&asked).await?;
             listed.extend(page.docs);
             match page.next {
                 // A server that repeats itself must not keep us here for ever.
@@ -115,6 +114,50 @@ impl AdminClient {
                 None => return Ok(listed),
             }
         }
+    }
+
+    /// One page of documents by name.
+    pub(super) async fn page(&mut self, query: &ListQuery) -> Result<DocPage, Failure> {
+        let limit = query.limit.unwrap_or(LIST_MAX);
+        let mut path = format!("/api/v1/docs?limit={limit}&prefix={}", encoded(&query.prefix));
+        if query.deleted {
+            path.push_str("&deleted=true");
+        }
+        if let Some(after) = &query.after {
+            path.push_str("&after=");
+            path.push_str(&encoded(after.as_str()));
+        }
+        self.json(Method::GET, &path).await
+    }
+
+    /// What is stored, live and dead.
+    pub(super) async fn storage(&mut self) -> Result<StorageReport, Failure> {
+        self.json(Method::GET, "/api/v1/store").await
+    }
+
+    /// Gives disk space back; `told` hears how far that has come.
+    pub(super) async fn vacuum(
+        &mut self,
+        dry_run: bool,
+        told: impl Fn(VacuumProgress),
+    ) -> Result<VacuumReport, Failure> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Line {
+            Progress(VacuumProgress),
+            Done(VacuumReport),
+            Stopped { problem: Problem },
+        }
+        let path = format!("/api/v1/compact?vacuum=true&dry_run={dry_run}");
+        let mut lines = self.lines(Method::POST, &path).await?;
+        while let Some(line) = lines.next().await.map_err(|why| unreachable(self.addr, self.pid, &why))? {
+            match self.parse(&line)? {
+                Line::Progress(progress) => told(progress),
+                Line::Done(report) => return Ok(report),
+                Line::Stopped { problem } => return Err(self.failure(StatusCode::CONFLICT, &problem)),
+            }
+        }
+        Err(unreachable(self.addr, self.pid, "its answer ended early; the store is whole, the old one or the new one"))
     }
 
     /// All about one document.
@@ -252,17 +295,33 @@ impl AdminClient {
         self.sender.send_request(request).await
     }
 
+    /// Sends a request and reads the answer line by line. Not made twice: its work may have been done.
+    async fn lines(&mut self, method: Method, path: &str) -> Result<Lines, Failure> {
+        let response = self.send(method, path, Bytes::new()).await;
+        let unreachable = |why: hyper::Error| unreachable(self.addr, self.pid, &why.to_string());
+        let response = response.map_err(unreachable)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Lines { body: response.into_body(), read: BytesMut::new() });
+        }
+        let answer = response.into_body().collect().await.map_err(unreachable)?.to_bytes();
+        Err(self.failure(status, &Problem::parse(&answer)))
+    }
+
     fn accept(&self, status: StatusCode, answer: Bytes) -> Result<Bytes, Failure> {
         if status.is_success() {
             return Ok(answer);
         }
-        let problem = Problem::parse(&answer);
+        Err(self.failure(status, &Problem::parse(&answer)))
+    }
+
+    fn failure(&self, status: StatusCode, problem: &Problem) -> Failure {
         let what = match (&*problem.detail, &*problem.title) {
             ("", "") => format!("the server on {} answers {status}", self.addr),
             ("", title) => title.to_owned(),
             (detail, _) => detail.to_owned(),
         };
-        Err(match (status, &*problem.kind) {
+        match (status, &*problem.kind) {
             (StatusCode::NOT_FOUND, "no-such-document") => {
                 Failure::found(format!("{what}; `weft ls` lists those that do"))
             }
@@ -284,8 +343,38 @@ impl AdminClient {
             (StatusCode::SERVICE_UNAVAILABLE, _) => {
                 Failure::open(format!("{what}; see the server's log (pid {}), then try again", self.pid))
             }
+            (_, "cannot-vacuum") => Failure::found(what),
             _ => Failure::open(format!("{what}; see the server's log (pid {})", self.pid)),
-        })
+        }
+    }
+}
+
+/// An answer of one JSON value a line, while it comes.
+struct Lines {
+    body: Incoming,
+    read: BytesMut,
+}
+
+impl Lines {
+    /// The next line; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let mut line = self.read.split_to(end + 1);
+                line.truncate(end);
+                return Ok(Some(line.freeze()));
+            }
+            if self.read.len() > LINE_BYTES_MAX {
+                return Err("it sends a line that is too long".to_owned());
+            }
+            match self.body.frame().await {
+                Some(frame) => {
+                    let frame = frame.map_err(|error| error.to_string())?;
+                    self.read.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                }
+                None => return Ok(None),
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who does what a command asks for: the server that runs on the data directory, over its admin API, or this process,
 //! which opens the directory itself. Commands cannot tell the difference.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,10 @@ use crate::auth::{Revocation, RevokeReport};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::hub::{
     BackupPieces, CompactReport, DeleteReport, DocReport, DocSummary, Hub, HubOptions, ImportReport, ListQuery,
+    StorageReport, VacuumProgress, VacuumReport,
 };
 use crate::ids::DocName;
+use crate::limits::LIST_MAX;
 
 /// How long a directory may be locked without a server that answers: one that is starting or stopping, or another
 /// command at work.
@@ -117,6 +120,41 @@ impl Backend {
         match self {
             Self::Online(client) => client.delete(doc).await,
             Self::Offline(Offline { hub, .. }) => Ok(hub.delete(doc).await?),
+        }
+    }
+
+    /// One page of what is asked for: at most what one call may carry.
+    pub(super) async fn page(&mut self, query: &ListQuery) -> Result<Vec<DocSummary>, Failure> {
+        let query = ListQuery { limit: Some(query.limit.unwrap_or(LIST_MAX).min(LIST_MAX)), ..query.clone() };
+        match self {
+            Self::Online(client) => Ok(client.page(&query).await?.docs),
+            Self::Offline(Offline { hub, .. }) => Ok(hub.list(query).await?),
+        }
+    }
+
+    /// What is stored, live and dead.
+    pub(super) async fn storage(&mut self) -> Result<StorageReport, Failure> {
+        match self {
+            Self::Online(client) => client.storage().await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.storage().await?),
+        }
+    }
+
+    /// Gives disk space back; `told` hears how far that has come.
+    pub(super) async fn vacuum(
+        &mut self,
+        dry_run: bool,
+        told: impl Fn(VacuumProgress) + Send + 'static,
+    ) -> Result<VacuumReport, Failure> {
+        match self {
+            Self::Online(client) => client.vacuum(dry_run, told).await,
+            Self::Offline(Offline { hub, .. }) => {
+                let watch = move |progress| {
+                    told(progress);
+                    ControlFlow::Continue(())
+                };
+                Ok(hub.vacuum(dry_run, watch).await?)
+            }
         }
     }
 
@@ -259,6 +297,14 @@ mod tests {
         assert_eq!(backend.update(&doc("other")).await.expect("exports"), WEFT);
         let never = backend.delete(&doc("nope")).await.expect_err("is not there");
         assert!(!never.concerns_all_documents() && never.text.contains("weft ls"), "{never}");
+        let stored = backend.storage().await.expect("measures");
+        assert_eq!((stored.documents, stored.dead_bytes), (3, stored.disk_bytes - stored.live_bytes));
+        assert!(stored.live_bytes > 100, "{stored:?}");
+        let dry = backend.vacuum(true, |_| {}).await.expect("vacuums");
+        let wet = backend.vacuum(false, |_| {}).await.expect("vacuums");
+        assert_eq!((dry.dry_run, wet.dry_run, dry.documents, wet.documents), (true, false, 3, 3));
+        assert_eq!((wet.damaged_records, wet.live_bytes_after), (0, stored.live_bytes));
+        assert_eq!(backend.text(&d).await.expect("exports"), "weft");
 
         let missing = backend.show(&doc("nope")).await.expect_err("is not there");
         assert!(!missing.concerns_all_documents() && missing.text.contains("weft ls"), "{missing}");

@@ -94,6 +94,7 @@ impl From<HubError> for Failure {
             HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => {
                 Self::found(format!("{error}; other documents are not affected"))
             }
+            HubError::CannotVacuum(_) => Self::found(error),
             HubError::Draining | HubError::Reloading(_) | HubError::BackupRunning => {
                 Self::open(format!("{error}; try again in a moment"))
             }

@@ -241,6 +241,10 @@ mod tests {
             "weft backup - --data /x",
             "weft backup --check f",
             "weft restore f --data /x --json",
+            "weft compact --vacuum",
+            "weft compact --vacuum --dry-run --json",
+            "weft compact --all --vacuum",
+            "weft compact a b --vacuum",
             "weft serve --data /x",
         ] {
             assert!(parses(line), "{line}");

@@ -83,10 +83,16 @@ impl<'a> Output<'a> {
             writeln!(self.writer, "{text}")?;
         } else {
             writeln!(self.writer, "{}", table.header.join("\t"))?;
-            for row in &table.rows {
-                let cells: Vec<String> = row.iter().map(Cell::exact).collect();
-                writeln!(self.writer, "{}", cells.join("\t"))?;
-            }
+            self.rows(table)?;
+        }
+        self.writer.flush()
+    }
+
+    /// More lines of a table that was begun; not for people, whose columns are as wide as what is in them.
+    pub(super) fn rows(&mut self, table: &Table) -> io::Result<()> {
+        for row in &table.rows {
+            let cells: Vec<String> = row.iter().map(Cell::exact).collect();
+            writeln!(self.writer, "{}", cells.join("\t"))?;
         }
         self.writer.flush()
     }

@@ -57,6 +57,7 @@ fn print(report: &DocReport, out: &mut Output<'_>) -> Result<(), Failure> {
         ("log", Cell::Bytes(summary.log_bytes)),
         ("log records", Cell::Count(summary.log_records)),
         ("last position", Cell::Count(report.last_seq.0)),
+        ("bytes in the store", Cell::Bytes(report.live_bytes)),
         ("shared types", Cell::text(if roots.is_empty() { "-".to_owned() } else { roots.join(", ") })),
         ("clients ever", Cell::Count(report.clients)),
         ("clock ticks", Cell::Count(report.ticks)),
@@ -87,6 +88,7 @@ mod tests {
                 peers: 4,
                 deleted_ms: None,
             },
+            live_bytes: 0,
             created_ms: 1_000,
             last_seq: Seq(9),
             snapshot_seq: Seq(6),
@@ -102,7 +104,7 @@ mod tests {
         let mut bytes = Vec::new();
         print(&report, &mut Output::new(&mut bytes, false, false, 0)).expect("prints");
         let text = String::from_utf8(bytes).expect("is text");
-        assert_eq!(text.lines().count(), 17);
+        assert_eq!(text.lines().count(), 18);
         for line in [
             "document\tnotes/\\u{7}a",
             "created\t1970-01-01T00:00:01Z",

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DocName, Seq};
 use crate::replica::Census;
 use crate::replica::content::Content;
-use crate::store::DocHead;
+use crate::store::{DamagedRecord, DocHead, Vacuumed};
 
 /// Which documents to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,8 @@ pub struct DocReport {
     /// Name, sizes, peers.
     #[serde(flatten)]
     pub summary: DocSummary,
+    /// Bytes it takes in the store, names, indexes and checksums included, before the disk's own overhead.
+    pub live_bytes: u64,
     /// First stored, milliseconds since 1970.
     pub created_ms: u64,
     /// Position of the last record.
@@ -120,6 +122,67 @@ pub struct CompactReport {
     pub took_ms: u64,
 }
 
+/// What the store takes on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageReport {
+    /// Documents.
+    pub documents: u64,
+    /// Bytes of what is stored.
+    pub live_bytes: u64,
+    /// Bytes of the database's files.
+    pub disk_bytes: u64,
+    /// The difference: what the engine needs to find its way, and what a vacuum would give back.
+    pub dead_bytes: u64,
+    /// Bytes in the journal that have not been carried into the store yet.
+    pub journal_bytes: u64,
+}
+
+impl StorageReport {
+    pub(super) fn new(documents: u64, live_bytes: u64, disk_bytes: u64) -> Self {
+        let dead_bytes = disk_bytes.saturating_sub(live_bytes);
+        Self { documents, live_bytes, disk_bytes, dead_bytes, journal_bytes: 0 }
+    }
+}
+
+/// What a vacuum did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VacuumReport {
+    /// Nothing was done, and what would be is an estimate.
+    pub dry_run: bool,
+    /// Documents moved.
+    pub documents: u64,
+    /// Bytes of the database's files before.
+    pub disk_bytes_before: u64,
+    /// The same after.
+    pub disk_bytes_after: u64,
+    /// Live bytes before.
+    pub live_bytes_before: u64,
+    /// Live bytes after; less when a crash had left something behind.
+    pub live_bytes_after: u64,
+    /// Records that are damaged, now as before; the first of them.
+    pub damaged: Vec<DamagedRecord>,
+    /// How many there are.
+    pub damaged_records: u64,
+    /// How long it took, milliseconds.
+    pub took_ms: u64,
+}
+
+impl VacuumReport {
+    pub(super) fn new(dry_run: bool, vacuumed: Vacuumed, took_ms: u64) -> Self {
+        Self {
+            dry_run,
+            documents: vacuumed.documents,
+            disk_bytes_before: vacuumed.disk_bytes_before,
+            disk_bytes_after: vacuumed.disk_bytes_after,
+            live_bytes_before: vacuumed.live_bytes_before,
+            live_bytes_after: vacuumed.live_bytes_after,
+            damaged: vacuumed.damaged,
+            damaged_records: vacuumed.damaged_records,
+            took_ms,
+        }
+    }
+}
+
 impl DocSummary {
     pub(super) fn new(name: DocName, head: &DocHead, peers: u64) -> Self {
         Self {
@@ -139,6 +202,7 @@ impl DocReport {
     pub(super) fn new(
         doc: &DocName,
         head: Option<DocHead>,
+        live_bytes: u64,
         census: &Census,
         content: &Content,
         state_bytes: usize,
@@ -146,6 +210,7 @@ impl DocReport {
         let head = head.unwrap_or_default();
         Self {
             summary: DocSummary::new(doc.clone(), &head, census.peers as u64),
+            live_bytes,
             created_ms: head.created_ms,
             last_seq: head.last_seq,
             snapshot_seq: head.snapshot_seq,

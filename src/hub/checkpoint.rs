@@ -128,10 +128,10 @@ impl Inner {
         }
     }
 
-    /// For those who want to see everything in the store. After a failure, or on a full disk, it still answers, with what
-    /// it has (S7, S9).
+    /// For those who want to see everything in the store. After a failure, on a full disk, and while a vacuum keeps writers
+    /// waiting, it still answers, with what the store has (S7, S9).
     pub(super) async fn checkpoint_if_possible(self: &Arc<Self>) -> Result<(), HubError> {
-        if self.storage_has_failed() {
+        if self.storage_has_failed() || self.vacuums.is_running() {
             return Ok(());
         }
         match self.checkpoint().await {

@@ -18,6 +18,7 @@ mod quarantine;
 mod space;
 mod task;
 mod tombstone;
+mod vacuum;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -30,16 +31,20 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 
-pub use self::admin::{CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery};
+pub use self::admin::{
+    CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery, StorageReport, VacuumReport,
+};
 pub use self::backup::BackupPieces;
 pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
 pub use self::space::Disk;
+pub use crate::store::{DamagedRecord, VacuumProgress};
 
 use self::checkpoint::{Checkpoints, Compactions};
 use self::cut::Cuts;
 use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
 use self::space::Space;
 use self::task::Task;
+use self::vacuum::Vacuums;
 use crate::ids::{Access, DocName, PeerId};
 use crate::journal::{DurableSink, Journal, JournalHealth};
 use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, IDLE_AFTER, LOADS_MAX};
@@ -65,6 +70,7 @@ struct Inner {
     space: Space,
     checkpoints: Checkpoints,
     compactions: Compactions,
+    vacuums: Vacuums,
     cuts: Arc<Cuts>,
     /// What runs beside the documents' tasks, ended by a drain.
     background: Mutex<Vec<AbortHandle>>,
@@ -140,6 +146,9 @@ pub enum HubError {
         /// What is wrong.
         why: String,
     },
+    /// No space was given back; the store is as it was.
+    #[error("the store cannot be vacuumed: {0}")]
+    CannotVacuum(String),
     /// The bytes offered are not an acceptable update or state vector.
     #[error("the update is refused: {0}")]
     BadUpdate(String),
@@ -166,6 +175,7 @@ impl HubError {
             HubError::Storage(_)
             | HubError::CannotOpen { .. }
             | HubError::CannotCompact { .. }
+            | HubError::CannotVacuum(_)
             | HubError::NoSuchDocument(_)
             | HubError::BadUpdate(_)
             | HubError::BackupRunning => CloseReason::StorageFailed,
@@ -205,6 +215,7 @@ impl Hub {
             loads: Semaphore::new(LOADS_MAX),
             checkpoints: Checkpoints::default(),
             compactions: Compactions::default(),
+            vacuums: Vacuums::default(),
             cuts: Arc::default(),
             background: Mutex::default(),
         });
@@ -270,8 +281,9 @@ impl Hub {
         let content = self.ask(doc, Query::Content).await?;
         let state = self.encode(doc, None).await?;
         let name = doc.clone();
-        let head = self.inner.in_store(move |store| store.head(&name)).await?;
-        Ok(DocReport::new(doc, head, &census, &content, state.len()))
+        let stored = move |store: &dyn Store| Ok((store.head(&name)?, store.live_bytes_of(&name)?));
+        let (head, live_bytes) = self.inner.in_store(stored).await?;
+        Ok(DocReport::new(doc, head, live_bytes, &census, &content, state.len()))
     }
 
     /// The diff that answers state vector `sv` (v1 bytes); the whole state without one.

@@ -25,7 +25,9 @@ pub(super) fn close_reason(error: &HubError) -> CloseReason {
         HubError::BadUpdate(_) => CloseReason::UpdateRefused,
         HubError::Deleted { .. } => CloseReason::Deleted,
         HubError::DiskFull(_) => CloseReason::DiskFull,
-        HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => CloseReason::StorageFailed,
+        HubError::CannotOpen { .. } | HubError::CannotCompact { .. } | HubError::CannotVacuum(_) => {
+            CloseReason::StorageFailed
+        }
         HubError::NoSuchDocument(_) | HubError::Reloading(_) | HubError::BackupRunning => CloseReason::Reload,
     }
 }
@@ -174,6 +176,9 @@ impl From<HubError> for Problem {
             }
             HubError::BadUpdate(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-update", "The update is not acceptable", detail)
+            }
+            HubError::CannotVacuum(_) => {
+                Self::new(StatusCode::CONFLICT, "cannot-vacuum", "The store was not vacuumed and is as it was", detail)
             }
             HubError::BackupRunning => {
                 Self::new(StatusCode::CONFLICT, "backup-running", "One backup at a time can be taken", detail)

@@ -1,8 +1,10 @@
 //! The suite that every [`Store`] passes: one function for each rule, taking a maker of empty stores.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 
-use super::{Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError};
+use super::{Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, VacuumProgress};
 use crate::ids::{DocName, Seq};
 use crate::limits::DOC_NAME_BYTES_MAX;
 
@@ -27,6 +29,8 @@ macro_rules! suite {
             st10_tombstones_are_neither_counted_nor_listed_unless_asked_for
             st11_names_are_paged_and_restored_documents_are_as_they_were
             st11_what_does_not_add_up_is_not_restored
+            st12_live_bytes_follow_what_is_stored
+            st12_a_vacuum_changes_nothing_that_can_be_read
             names_that_are_prefixes_of_each_other_do_not_mix
             heads_count_and_date
             large_documents_and_long_names
@@ -370,6 +374,58 @@ pub(super) fn st10_tombstones_are_neither_counted_nor_listed_unless_asked_for(ma
     // A page is full of what was asked for.
     assert_eq!((list(Listed::Live, None, 2), list(Listed::Live, Some("b"), 2)), ("bd".to_owned(), "de".to_owned()));
     assert_eq!(list(Listed::Deleted, Some("a"), 2), "c");
+}
+
+pub(super) fn st12_live_bytes_follow_what_is_stored(make: Make<'_>) {
+    let store = make();
+    let live = |store: &dyn Store| store.live_bytes().expect("counts");
+    assert_eq!(live(&*store), 0);
+    assert_eq!(store.live_bytes_of(&doc("d")).expect("counts"), 0);
+    let updates = |from: u64| (from..from + 10).map(|seq| (Seq(seq), Bytes::from(vec![7; 1_000]))).collect();
+    store.append(&[LogAppend { doc: doc("d"), updates: updates(1) }, append("e", 1, 2)], 1).expect("appends");
+    let appended = live(&*store);
+    assert!((10_000..12_000).contains(&appended), "{appended}");
+    let parts = ["d", "e"].map(|name| store.live_bytes_of(&doc(name)).expect("counts"));
+    assert_eq!(parts.iter().sum::<u64>(), appended);
+    store.append(&[LogAppend { doc: doc("d"), updates: updates(1) }], 1).expect("replays");
+    assert_eq!(live(&*store), appended);
+    store.append(&[LogAppend { doc: doc("d"), updates: updates(11) }], 1).expect("appends");
+    assert!((appended + 10_000..appended + 12_000).contains(&live(&*store)));
+    store.install_snapshot(&doc("d"), &snapshot(20, &["all of it"]), 2).expect("installs");
+    let folded = live(&*store);
+    assert!(folded < 1_000, "{folded}");
+    assert_eq!(folded, store.live_bytes_of(&doc("d")).expect("counts") + parts[1]);
+}
+
+pub(super) fn st12_a_vacuum_changes_nothing_that_can_be_read(make: Make<'_>) {
+    let store = make();
+    for round in 0..20 {
+        store
+            .append(&[append("d", round * 9 + 1, round * 9 + 9), append("e", round + 1, round + 1)], 1)
+            .expect("appends");
+        store.install_snapshot(&doc("d"), &snapshot(round * 9 + 5, &[&"s".repeat(9_000)]), 2).expect("installs");
+    }
+    store.make_durable().expect("syncs");
+    let all = |store: &dyn Store| {
+        let listed = store.list(Listed::Live, "", None, 9).expect("lists");
+        let live = store.live_bytes().expect("counts");
+        (["d", "e"].map(|name| show(store, name)), listed, live, store.documents().expect("counts"))
+    };
+    let before = all(&*store);
+    let mut told = Vec::new();
+    let report = store
+        .vacuum(&mut |progress| {
+            told.push(progress);
+            ControlFlow::Continue(())
+        })
+        .expect("vacuums");
+    assert_eq!(told.last(), Some(&VacuumProgress::Exchanging));
+    assert_eq!((report.documents, report.live_bytes_before, report.live_bytes_after), (2, before.2, before.2));
+    assert_eq!((report.damaged_records, report.disk_bytes_after), (0, store.bytes_on_disk().expect("measures")));
+    assert_eq!(all(&*store), before);
+    store.append(&[append("d", 1, 200)], 3).expect("appends");
+    store.make_durable().expect("syncs");
+    assert!(show(&*store, "d").ends_with("200:d#200]"));
 }
 
 pub(super) fn names_that_are_prefixes_of_each_other_do_not_mix(make: Make<'_>) {

@@ -107,6 +107,14 @@ pub(super) fn chunk_numbers(key: &[u8]) -> Option<(u64, u32)> {
     Some((u64::from_be_bytes(*number), u32::from_be_bytes(*chunk)))
 }
 
+/// The space and the document of a chunk's key.
+pub(super) fn chunk_doc(key: &[u8]) -> Option<(Keyspace, DocName)> {
+    let (space, rest) = key.split_first()?;
+    let space = [Keyspace::Log, Keyspace::Snapshot].into_iter().find(|known| *known as u8 == *space)?;
+    let name = rest.get(..rest.len().checked_sub(CHUNK_SUFFIX_BYTES)?)?.strip_suffix(&[0])?;
+    Some((space, DocName::parse_bytes(name).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +155,11 @@ mod tests {
         assert!(generation(&d, u64::MAX).contains(&chunk(Keyspace::Snapshot, &d, u64::MAX, 9)));
         assert!(!log_from(&d, Seq(8)).contains(&chunk(Keyspace::Log, &d, 7, u32::MAX)));
         assert!(log_from(&d, Seq(8)).contains(&chunk(Keyspace::Log, &d, 8, 0)));
-        assert_eq!(head_name(&head(&d)), Some(d));
+        assert_eq!(head_name(&head(&d)), Some(d.clone()));
         assert_eq!(head_name(ROOT), None);
+        assert_eq!(chunk_doc(&chunk(Keyspace::Log, &d, 7, 1)), Some((Keyspace::Log, d.clone())));
+        for foreign in [&head(&d)[..], ROOT, b"", b"ld", b"l\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
+            assert_eq!(chunk_doc(foreign), None);
+        }
     }
 }

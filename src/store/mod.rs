@@ -19,6 +19,8 @@
 //! - **ST10** `documents` counts live documents; `list` shows them or the tombstones, as asked.
 //! - **ST11** `names` lists documents whose catalogue entries are damaged as well; `restore` writes a document as it was
 //!   elsewhere, with its positions and times, where none of that name is.
+//! - **ST12** `live_bytes` is what all documents take together, however they came to be; it grows with what is appended,
+//!   shrinks with what is folded or deleted, and a vacuum changes nothing that can be read.
 
 #[cfg(test)]
 mod contract;
@@ -26,6 +28,8 @@ mod keys;
 pub mod memory;
 mod record;
 pub mod sled;
+
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
@@ -201,6 +205,70 @@ impl StoredDocument {
     }
 }
 
+/// How far a vacuum has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VacuumProgress {
+    /// Live bytes moved, of how many.
+    Copying {
+        /// So far.
+        bytes: u64,
+        /// In all, about.
+        bytes_total: u64,
+    },
+    /// Bytes compared with the original.
+    Verifying {
+        /// So far.
+        bytes: u64,
+        /// In all.
+        bytes_total: u64,
+    },
+    /// The databases are about to change places; from here on it cannot be ended.
+    Exchanging,
+}
+
+/// What a vacuum did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vacuumed {
+    /// Bytes on disk before.
+    pub disk_bytes_before: u64,
+    /// Bytes on disk after.
+    pub disk_bytes_after: u64,
+    /// Live bytes before.
+    pub live_bytes_before: u64,
+    /// Live bytes after; less when a crash had left something behind.
+    pub live_bytes_after: u64,
+    /// Entries moved.
+    pub entries: u64,
+    /// Documents and tombstones moved.
+    pub documents: u64,
+    /// Records that were damaged before and are now, the first [`crate::limits::STORE_DAMAGED_NAMED_MAX`].
+    pub damaged: Vec<DamagedRecord>,
+    /// How many there are.
+    pub damaged_records: u64,
+}
+
+impl Vacuumed {
+    /// About how many bytes on disk a fresh copy takes.
+    ///
+    /// Measured: sled's own overhead on small entries, in the order of their keys, is below one time their bytes; and
+    /// no copy is larger than the original by more than a few segments.
+    pub fn copy_bytes_estimated(&self) -> u64 {
+        self.live_bytes_before.saturating_mul(2).min(self.disk_bytes_before)
+    }
+}
+
+/// A record that a vacuum found damaged.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DamagedRecord {
+    /// Whose it is, if that can be told.
+    pub doc: Option<DocName>,
+    /// Which.
+    pub what: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// Where documents rest. Calls block; the hub makes them off its tasks.
 pub trait Store: Send + Sync + 'static {
     /// The whole document, or `None` if nothing is stored under that name (ST1). Of a tombstone, its head and no
@@ -248,6 +316,18 @@ pub trait Store: Send + Sync + 'static {
     /// only a restart may leave (S7), or when the database does not open. If it was closed for that, nothing can be read
     /// either until a later call succeeds.
     fn reopen(&self) -> Result<(), StoreError>;
+    /// Moves what is live into a fresh database that takes the old one's place, so that the disk gets back what is
+    /// dead. Reads go on, writers wait. `watch` is told how far it has come, and may end it; then nothing has changed.
+    /// Killed at any moment, the store is whole, the old one or the new one.
+    ///
+    /// Damaged records are moved as they are and named in the report; nothing is lost that was not lost before.
+    ///
+    /// Errors: [`StoreError::Engine`]; the store is then as it was, unless writes are refused too.
+    fn vacuum(&self, watch: &mut dyn FnMut(VacuumProgress) -> ControlFlow<()>) -> Result<Vacuumed, StoreError>;
+    /// Bytes of what is stored, as the engine is given it: names, records and what describes them (ST12).
+    fn live_bytes(&self) -> Result<u64, StoreError>;
+    /// The part of [`Store::live_bytes`] that is this document's; zero when it is not there.
+    fn live_bytes_of(&self, doc: &DocName) -> Result<u64, StoreError>;
     /// Bytes on disk, live and dead.
     fn bytes_on_disk(&self) -> Result<u64, StoreError>;
     /// Number of live documents (ST10).

@@ -55,6 +55,9 @@ pub(super) enum Flaw {
     /// The bytes changed after they were written, or belong to another document.
     #[error("its checksum does not match")]
     Checksum,
+    /// It, or a part of it, is not there.
+    #[error("it is missing, in part or whole")]
+    Missing,
     /// The checksum matches, yet the contents make no sense.
     #[error("its contents do not add up")]
     Contents,
@@ -74,12 +77,29 @@ pub(super) struct Entry {
 }
 
 /// What is known of the whole store.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Root {
     /// Catalogue entries.
     pub documents: u64,
     /// Rises with every `make_durable`; compared at start-up with the one noted outside the database.
     pub checkpoint: u64,
+    /// Bytes of all keys and values beside this record; `None` when nobody has counted them yet.
+    pub live_bytes: Option<u64>,
+}
+
+/// Schema 2 of the root record, since format 2 of the data directory. Never changed.
+#[derive(Serialize, Deserialize)]
+struct RootV2 {
+    documents: u64,
+    checkpoint: u64,
+    live_bytes: Option<u64>,
+}
+
+/// Schema 1 of the root record, read for ever (S10).
+#[derive(Serialize, Deserialize)]
+struct RootV1 {
+    documents: u64,
+    checkpoint: u64,
 }
 
 /// Schema 2 of a catalogue entry, since format 2 of the data directory. Never changed: a new schema is a new struct.
@@ -169,16 +189,22 @@ pub(super) fn decode_entry(doc: &DocName, bytes: &[u8]) -> Result<Entry, Flaw> {
 
 /// The root record as bytes.
 pub(super) fn encode_root(root: &Root) -> Vec<u8> {
-    seal(ROOT_MAGIC, SCHEMA_V1, b"", root)
+    let Root { documents, checkpoint, live_bytes } = *root;
+    seal(ROOT_MAGIC, SCHEMA_V2, b"", &RootV2 { documents, checkpoint, live_bytes })
 }
 
-/// The root record that [`encode_root`] made.
+/// The root record that [`encode_root`], or a weft of an earlier format, made.
 pub(super) fn decode_root(bytes: &[u8]) -> Result<Root, Flaw> {
     let envelope = unseal(ROOT_MAGIC, b"", bytes)?;
-    match envelope.schema {
-        SCHEMA_V1 => envelope.decode(),
-        newer => Err(Flaw::Version(newer)),
-    }
+    let RootV2 { documents, checkpoint, live_bytes } = match envelope.schema {
+        SCHEMA_V1 => {
+            let RootV1 { documents, checkpoint } = envelope.decode()?;
+            RootV2 { documents, checkpoint, live_bytes: None }
+        }
+        SCHEMA_V2 => envelope.decode()?,
+        newer => return Err(Flaw::Version(newer)),
+    };
+    Ok(Root { documents, checkpoint, live_bytes })
 }
 
 fn codec() -> impl bincode::config::Config {
@@ -330,6 +356,59 @@ pub(super) fn decode_updates(doc: &DocName, kind: RecordKind, bytes: Bytes) -> R
     Ok(UpdateRecord { first, last, updates })
 }
 
+/// Looks over an update record of `doc` piece by piece, for those who do not want it in memory whole.
+pub(super) struct UpdatesCheck {
+    /// The header as far as it has come.
+    header: Vec<u8>,
+    crc: u32,
+    /// Bytes after the header.
+    length: u64,
+}
+
+impl UpdatesCheck {
+    pub(super) fn new(doc: &DocName) -> Self {
+        Self { header: Vec::with_capacity(RECORD_HEADER_BYTES), crc: salted(doc.as_bytes()), length: 0 }
+    }
+
+    /// The next piece.
+    pub(super) fn feed(&mut self, piece: &[u8]) {
+        let missing = RECORD_HEADER_BYTES - self.header.len();
+        let (header, rest) = piece.split_at_checked(missing).unwrap_or((piece, &[]));
+        if missing > 0 {
+            self.header.extend_from_slice(header);
+            if self.header.len() < RECORD_HEADER_BYTES {
+                return;
+            }
+            let lead = self.header.get(..4).unwrap_or_default();
+            let fields = self.header.get(8..).unwrap_or_default();
+            self.crc = crc32c::crc32c_append(crc32c::crc32c_append(self.crc, lead), fields);
+        }
+        self.crc = crc32c::crc32c_append(self.crc, rest);
+        self.length += rest.len() as u64;
+    }
+
+    /// Whether what has come is one record, with the checksum it should have.
+    pub(super) fn finish(self) -> Result<(), Flaw> {
+        let mut header = &self.header[..];
+        let short = Flaw::Short(self.header.len());
+        let [magic, _, version, _] = take(&mut header).ok_or(short.clone())?;
+        let crc = u32::from_le_bytes(take(&mut header).ok_or(short.clone())?);
+        let length_at = RECORD_HEADER_BYTES - 8;
+        let length = self.header.get(length_at..).and_then(|bytes| bytes.try_into().ok()).ok_or(short)?;
+        let announced = u64::from_le_bytes(length);
+        if magic != RECORD_MAGIC {
+            return Err(Flaw::Magic);
+        }
+        if announced != self.length {
+            return Err(Flaw::Length { announced, found: usize::try_from(self.length).unwrap_or(usize::MAX) });
+        }
+        if self.crc != crc {
+            return Err(Flaw::Checksum);
+        }
+        if version == RECORD_VERSION { Ok(()) } else { Err(Flaw::Version(version)) }
+    }
+}
+
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (head, tail) = rest.split_first_chunk::<N>()?;
     *rest = tail;
@@ -423,10 +502,18 @@ mod tests {
 
     #[test]
     fn st7_no_damaged_root_decodes() {
-        let root = Root { documents: 12, checkpoint: 400 };
+        let root = Root { documents: 12, checkpoint: 400, live_bytes: Some(1 << 40) };
         let bytes = encode_root(&root);
         assert_eq!(decode_root(&bytes), Ok(root));
         refuses_all_damage(&bytes, decode_root);
+    }
+
+    /// As weft wrote it before it counted live bytes.
+    #[test]
+    fn s10_schema_1_of_the_root_is_read_for_ever() {
+        let bytes = seal(ROOT_MAGIC, SCHEMA_V1, b"", &RootV1 { documents: 12, checkpoint: 400 });
+        assert_eq!(bytes, [0x52, 0x01, 0x01, 0xaf, 0x47, 0x33, 0xd9, 0x0c, 0xfb, 0x90, 0x01]);
+        assert_eq!(decode_root(&bytes), Ok(Root { documents: 12, checkpoint: 400, live_bytes: None }));
     }
 
     #[test]
@@ -438,6 +525,13 @@ mod tests {
             let decode = |b: &[u8]| decode_updates(&d, kind, Bytes::copy_from_slice(b));
             assert_eq!(decode(&bytes), Ok(UpdateRecord { first: 5, last: 7, updates: updates.to_vec() }));
             refuses_all_damage(&bytes, decode);
+            for piece_bytes in [1, 7, 36, 50, 1_000] {
+                refuses_all_damage(&bytes, |bytes| {
+                    let mut check = UpdatesCheck::new(&d);
+                    bytes.chunks(piece_bytes).for_each(|piece| check.feed(piece));
+                    check.finish()
+                });
+            }
             assert_eq!(decode_updates(&doc("e"), kind, bytes.into()), Err(Flaw::Checksum));
         }
         let log = encode_updates(&d, RecordKind::Log, 1, 1, &[&Bytes::from_static(b"u")]);

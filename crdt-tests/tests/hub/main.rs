@@ -3,6 +3,7 @@
 mod deletion;
 mod space;
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +14,9 @@ use weft::hub::{Delivery, FrameKind, Hub, HubError, HubOptions, ListQuery, PeerH
 use weft::ids::{Access, DocName};
 use weft::journal::{Journal, JournalOptions};
 use weft::store::memory::MemoryStore;
-use weft::store::{Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument};
+use weft::store::{
+    Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument, VacuumProgress, Vacuumed,
+};
 use weft::wire::close::CloseReason;
 use weft::wire::message::ClientMessage;
 use yrs::updates::decoder::Decode;
@@ -232,6 +235,15 @@ impl Store for Watched {
         self.reopened.fetch_add(1, Ordering::SeqCst);
         self.closed.store(false, Ordering::SeqCst);
         Ok(())
+    }
+    fn vacuum(&self, watch: &mut dyn FnMut(VacuumProgress) -> ControlFlow<()>) -> Result<Vacuumed, StoreError> {
+        self.store.vacuum(watch)
+    }
+    fn live_bytes(&self) -> Result<u64, StoreError> {
+        self.store.live_bytes()
+    }
+    fn live_bytes_of(&self, doc: &DocName) -> Result<u64, StoreError> {
+        self.store.live_bytes_of(doc)
     }
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         self.store.bytes_on_disk()

@@ -55,7 +55,7 @@ fn c2_1_commands_say_the_same_online_and_offline() {
     let mut server = Server::start(&data);
     let cli = Cli::of(&server);
     let js = Js::start();
-    assert_eq!(cli.done(&["ls", "--json"]).json(), json!({ "docs": [] }), "nothing yet");
+    assert_eq!(cli.done(&["ls", "--json"]).json()["docs"], json!([]), "nothing yet");
     let clients: Vec<Client<'_>> = (0..DOCS.len())
         .map(|n| {
             js.open_with(

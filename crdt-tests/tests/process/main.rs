@@ -24,3 +24,4 @@ mod restart;
 mod slow_reader;
 mod storage_failure;
 mod token;
+mod vacuum;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::*;
 use crate::backup::{BackupError, Item, Reader, Totals};
 use crate::hub::{Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
-use crate::store::{Deletion, DocHead, Listed, LogAppend, MemoryStore, Snapshot};
+use crate::store::{Deletion, DocHead, Listed, LogAppend, MemoryStore, Snapshot, VacuumProgress, Vacuumed};
 
 fn doc(name: &str) -> DocName {
     DocName::parse(name).expect("a valid name")
@@ -287,6 +288,15 @@ impl Store for Damaging {
     }
     fn reopen(&self) -> Result<(), StoreError> {
         self.store.reopen()
+    }
+    fn vacuum(&self, watch: &mut dyn FnMut(VacuumProgress) -> ControlFlow<()>) -> Result<Vacuumed, StoreError> {
+        self.store.vacuum(watch)
+    }
+    fn live_bytes(&self) -> Result<u64, StoreError> {
+        self.store.live_bytes()
+    }
+    fn live_bytes_of(&self, doc: &DocName) -> Result<u64, StoreError> {
+        self.store.live_bytes_of(doc)
     }
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         self.store.bytes_on_disk()

@@ -26,6 +26,8 @@ pub(super) enum Call {
     CompactAll { min_log_bytes: u64, dry_run: bool },
     Backup,
     Revoke,
+    Vacuum { dry_run: bool },
+    Storage,
 }
 
 /// One method on one path.
@@ -113,7 +115,11 @@ pub(super) static ROUTES: &[Route] = &[
     Route::post("/api/v1/docs/{doc}/compact", |path, query| {
         Ok(Call::Compact { doc: path.doc()?, dry_run: query.take_flag("dry_run")? })
     }),
+    Route::get("/api/v1/store", |_, _| Ok(Call::Storage)),
     Route::post("/api/v1/compact", |_, query| {
+        if query.take_flag("vacuum")? {
+            return Ok(Call::Vacuum { dry_run: query.take_flag("dry_run")? });
+        }
         let min_log_bytes = query.take_number("min_log_bytes")?.unwrap_or(0);
         Ok(Call::CompactAll { min_log_bytes, dry_run: query.take_flag("dry_run")? })
     }),
@@ -208,6 +214,9 @@ mod tests {
         assert_eq!(call(Method::POST, "/api/v1/revoke"), Ok(Call::Revoke));
         assert_eq!(call(Method::POST, "/api/v1/compact?min_log_bytes=7&dry_run"), all(7, true));
         assert_eq!(call(Method::POST, "/api/v1/backup"), Ok(Call::Backup));
+        assert_eq!(call(Method::POST, "/api/v1/compact?vacuum=true"), Ok(Call::Vacuum { dry_run: false }));
+        assert_eq!(call(Method::POST, "/api/v1/compact?vacuum&dry_run"), Ok(Call::Vacuum { dry_run: true }));
+        assert_eq!(call(Method::GET, "/api/v1/store"), Ok(Call::Storage));
     }
 
     #[test]
@@ -237,6 +246,8 @@ mod tests {
             (Method::POST, "/api/v1/docs/a/compact?dry_run=maybe", 400),
             (Method::POST, "/api/v1/docs/a/compact?dryrun=true", 400),
             (Method::POST, "/api/v1/compact?min_log_bytes=-1", 400),
+            (Method::POST, "/api/v1/compact?vacuum&min_log_bytes=1", 400),
+            (Method::POST, "/api/v1/store", 405),
         ] {
             assert_eq!(call(method.clone(), path), Err(status), "{method} {path}");
         }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Api;
 use super::body::{Answer, RequestBody, binary, json, streamed};
 use super::call::Call;
-use super::{compact, revoke};
+use super::{compact, revoke, vacuum};
 use crate::hub::{DocSummary, Hub, ListQuery, Readiness};
 use crate::ids::DocName;
 use crate::limits::LIST_DEFAULT;
@@ -39,6 +39,8 @@ impl Api {
             Call::Text(doc) => content("text/plain; charset=utf-8", hub.text(&doc).await?).into(),
             Call::Import(doc) => json(&hub.import(&doc, body.whole().await?).await?),
             Call::Compact { doc, dry_run } => json(&hub.compact(&doc, dry_run).await?),
+            Call::Storage => json(&hub.storage().await?),
+            Call::Vacuum { dry_run } => vacuum::vacuum(hub.clone(), dry_run).await,
             Call::CompactAll { min_log_bytes, dry_run } => compact::all(hub.clone(), min_log_bytes, dry_run).await?,
             Call::Backup => backup(hub).await?,
             Call::Revoke => revoke::revoke(self, body).await?,

@@ -22,6 +22,7 @@ mod compact;
 mod execute;
 mod query;
 mod revoke;
+mod vacuum;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -71,7 +71,6 @@ impl SledStore {
         }
         self.apply(&mut writer, OP, contents)?;
         self.apply(&mut writer, OP, catalogue)?;
-        self.set_root(&mut writer, root);
         Ok(())
     }
 }

@@ -1,4 +1,9 @@
-//! Changes on their way into sled: gathered into batches that are small enough, in the order in which they were made.
+//! Changes on their way into sled: gathered into parts that are small enough, in the order in which they were made.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use sled::IVec;
 
 use super::super::keys::{self, Keyspace};
 use super::super::record::{self, Entry, Root};
@@ -7,14 +12,23 @@ use crate::limits::STORE_ENTRY_BYTES_MAX;
 
 /// Bytes gathered into one atomic sled batch. sled holds a lock against all readers while it applies one, and keeps the
 /// whole of it in its write buffers; this much takes about a millisecond.
-const BATCH_BYTES: usize = 256 << 10;
+pub(super) const BATCH_BYTES: usize = 256 << 10;
 
-/// Changes gathered into batches of at most about [`BATCH_BYTES`], to be applied in order.
+/// Changes gathered into parts of at most about [`BATCH_BYTES`], to be applied in order.
 #[derive(Default)]
 pub(super) struct Batches {
-    pub(super) full: Vec<sled::Batch>,
-    pub(super) open: sled::Batch,
+    full: Vec<Part>,
+    open: Part,
     pub(super) open_bytes: usize,
+}
+
+/// What is written at once or not at all.
+#[derive(Default)]
+pub(super) struct Part {
+    /// The new values; `None` removes. The last change to a key counts.
+    pub(super) writes: BTreeMap<IVec, Option<IVec>>,
+    /// What the root record says from then on, its live bytes aside; `None` when these changes don't concern it.
+    pub(super) root: Option<Root>,
 }
 
 impl Batches {
@@ -23,23 +37,28 @@ impl Batches {
         self.insert_here(key, value);
     }
 
-    /// A catalogue entry and, in the same batch, the root record that counts it.
+    /// A catalogue entry and, in the same part, the root record that counts it.
     pub(super) fn insert_entry(&mut self, doc: &DocName, entry: &Entry, root: &Root) {
         let (key, value) = (keys::head(doc), record::encode_entry(doc, entry));
-        let root = record::encode_root(root);
-        self.make_room(key.len() + value.len() + root.len());
+        self.make_room(key.len() + value.len());
         self.insert_here(&key, &value);
-        self.insert_here(keys::ROOT, &root);
+        self.open.root = Some(*root);
+    }
+
+    /// The root record alone.
+    pub(super) fn set_root(&mut self, root: &Root) {
+        self.make_room(1);
+        self.open.root = Some(*root);
     }
 
     fn insert_here(&mut self, key: &[u8], value: &[u8]) {
         debug_assert!(key.len() + value.len() <= STORE_ENTRY_BYTES_MAX, "ST6");
-        self.open.insert(key, value);
+        self.open.writes.insert(key.into(), Some(value.into()));
     }
 
-    pub(super) fn remove(&mut self, key: sled::IVec) {
+    pub(super) fn remove(&mut self, key: IVec) {
         self.make_room(key.len());
-        self.open.remove(key);
+        self.open.writes.insert(key, None);
     }
 
     /// Cuts a record into chunks that keep ST6.
@@ -50,9 +69,14 @@ impl Batches {
         }
     }
 
+    /// The parts, in the order in which they must be written.
+    pub(super) fn into_parts(self) -> impl Iterator<Item = Part> {
+        self.full.into_iter().chain((self.open_bytes > 0).then_some(self.open))
+    }
+
     fn make_room(&mut self, bytes: usize) {
         if self.open_bytes + bytes > BATCH_BYTES {
-            self.full.push(std::mem::take(&mut self.open));
+            self.full.push(mem::take(&mut self.open));
             self.open_bytes = 0;
         }
         self.open_bytes += bytes;

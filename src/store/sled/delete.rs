@@ -72,7 +72,6 @@ impl SledStore {
             return Ok(());
         }
         self.apply(&mut writer, OP, batches)?;
-        self.set_root(&mut writer, root);
         reached(DeleteStep::Buried);
 
         self.sync_engine(&mut writer, OP)?;

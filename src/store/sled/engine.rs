@@ -14,7 +14,7 @@ use super::marker::{read_marker, sync_dir};
 
 /// Pages sled keeps in memory, bytes. Documents in use are held by their replicas, so this serves cold opens and the
 /// catalogue; the figures of STORAGE §1 were measured with it.
-const CACHE_BYTES: u64 = 64 << 20;
+pub(super) const CACHE_BYTES: u64 = 64 << 20;
 /// Tries, this far apart, to take sled's file lock. Nobody else can hold it (`data_dir` holds `LOCK`), but sled's own
 /// threads let go of a database a moment after it was dropped.
 const LOCK_TRIES: usize = 40;
@@ -72,7 +72,7 @@ impl Engine {
     /// Opens the database in `dir`, creating both if neither is there, and compares it with what had been made durable.
     ///
     /// Errors say what is wrong and what to do. Never creates an empty database where one had been (S5).
-    pub(super) fn open(dir: &Path) -> Result<Found, String> {
+    pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Found, String> {
         let at = dir.display();
         fs::create_dir_all(dir).map_err(|e| format!("{at} cannot be created: {e}"))?;
         let marked = read_marker(dir)?;
@@ -87,11 +87,11 @@ impl Engine {
         if database_bytes == 0 {
             sweep_unborn(dir)?;
         }
-        let db = open_sled(dir)?;
+        let db = open_sled(dir, cache_bytes)?;
         let database = File::open(dir.join(DATABASE)).map_err(|e| format!("{at}/{DATABASE} cannot be read: {e}"))?;
 
         let stored = caught(|| db.get(keys::ROOT)).map_err(|e| broken(dir, &e))?;
-        let root = match (stored, marked) {
+        let mut root = match (stored, marked) {
             (Some(bytes), marked) => {
                 let root =
                     record::decode_root(&bytes).map_err(|flaw| broken(dir, &format!("its root record: {flaw}")))?;
@@ -107,6 +107,10 @@ impl Engine {
             (None, None) if caught(|| Ok(db.is_empty())).map_err(|e| broken(dir, &e))? => Root::default(),
             (None, None) => return Err(format!("{at} holds a database that is not weft's; choose another directory")),
         };
+        if root.live_bytes.is_none() {
+            // Once in a store's life, when it comes from a time that did not count.
+            root.live_bytes = Some(caught(|| count_live(&db)).map_err(|e| broken(dir, &e))?);
+        }
         let engine = Self { db, database, dir: dir.to_owned() };
         Ok(Found { engine, root, is_new: marked.is_none() })
     }
@@ -178,10 +182,10 @@ fn sweep_unborn(dir: &Path) -> Result<(), String> {
     }
 }
 
-fn open_sled(dir: &Path) -> Result<Guarded, String> {
+fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Guarded, String> {
     let config = sled::Config::new()
         .path(dir)
-        .cache_capacity(CACHE_BYTES)
+        .cache_capacity(cache_bytes)
         // Measured equal in speed to high throughput, and it returns free segments to use sooner.
         .mode(sled::Mode::LowSpace)
         // weft decides when (S5); a flush that nobody waits for could fail and nobody would know.
@@ -200,6 +204,31 @@ fn open_sled(dir: &Path) -> Result<Guarded, String> {
             Err(why) => return Err(broken(dir, &why)),
         }
     }
+}
+
+/// The directory `dir`, made if need be, under a name that is its own: a link to it stays where it is when two
+/// directories trade names. The directories above may be links.
+pub(super) fn made(dir: &Path) -> Result<PathBuf, String> {
+    let failed = |e: io::Error| format!("{} cannot be looked up: {e}", dir.display());
+    fs::create_dir_all(dir).map_err(|e| format!("{} cannot be created: {e}", dir.display()))?;
+    let mut made = std::path::absolute(dir).map_err(failed)?;
+    // It exists, so the links come to an end.
+    while let Ok(target) = fs::read_link(&made) {
+        made = made.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    Ok(made)
+}
+
+/// Bytes of all keys and values but the root record's.
+pub(super) fn count_live(db: &sled::Db) -> sled::Result<u64> {
+    let mut bytes = 0;
+    for item in db.iter() {
+        let (key, value) = item?;
+        if key != keys::ROOT {
+            bytes += (key.len() + value.len()) as u64;
+        }
+    }
+    Ok(bytes)
 }
 
 /// What an operator reads when the database cannot be used (S5).

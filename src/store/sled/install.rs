@@ -21,14 +21,21 @@ pub(super) enum InstallStep {
     Tidied,
 }
 
+impl Entry {
+    /// Whether the chunks of record `number` belong to the document.
+    pub(super) fn names(&self, space: Keyspace, number: u64) -> bool {
+        match space {
+            Keyspace::Snapshot => number == self.generation,
+            Keyspace::Log => number > self.head.snapshot_seq.0 && number <= self.head.last_seq.0,
+            Keyspace::Head | Keyspace::Root => false,
+        }
+    }
+}
+
 impl SledStore {
     /// Removes all chunks of `doc` that `entry` does not name.
     pub(super) fn sweep(&self, doc: &DocName, entry: Option<&Entry>, batches: &mut Batches) -> Result<(), StoreError> {
-        let named = |space: Keyspace, number: u64| match (entry, space) {
-            (Some(e), Keyspace::Snapshot) => number == e.generation,
-            (Some(e), Keyspace::Log) => number > e.head.snapshot_seq.0 && number <= e.head.last_seq.0,
-            (None, _) | (_, Keyspace::Head | Keyspace::Root) => false,
-        };
+        let named = |space, number| entry.is_some_and(|entry| entry.names(space, number));
         for space in [Keyspace::Snapshot, Keyspace::Log] {
             self.remove_chunks(doc, keys::chunks(space, doc), |number| !named(space, number), batches)?;
         }
@@ -113,7 +120,6 @@ impl SledStore {
         root.documents += u64::from(old.is_none_or(|old| old.head.deleted_ms.is_some()));
         batches.insert_entry(doc, &new, &root);
         self.apply(&mut writer, OP, batches)?;
-        self.set_root(&mut writer, root);
         reached(InstallStep::Switched);
 
         self.sync_engine(&mut writer, OP)?;

@@ -12,6 +12,7 @@
 
 mod append;
 mod batches;
+mod copy;
 mod delete;
 mod engine;
 mod install;
@@ -19,21 +20,28 @@ mod marker;
 mod reading;
 mod reopen;
 mod restore;
+mod swap;
+mod vacuum;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::ops::Deref;
+use std::ops::{ControlFlow, Deref};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use sled::IVec;
+
 use self::batches::Batches;
-use self::engine::{Engine, Failed, Found, caught};
+use self::engine::{CACHE_BYTES, Engine, Failed, Found, caught};
 use self::marker::sync_dir;
 use self::reading::decode_entry;
 use self::reopen::has_room_to_open;
 use super::keys;
 use super::record::{self, Entry, Root};
-use super::{Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument};
+use super::{
+    Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument, VacuumProgress, Vacuumed,
+};
 use crate::ids::{DocName, Seq};
 
 /// Tries of a load that races with compactions before it keeps writers out.
@@ -50,6 +58,8 @@ pub struct SledStore {
     writer: Mutex<Writer>,
     /// Copy of [`Root::documents`], to be read without waiting for a writer.
     documents: AtomicU64,
+    /// Copy of [`Root::live_bytes`].
+    live_bytes: AtomicU64,
 }
 
 /// What only the one who writes may touch.
@@ -87,16 +97,18 @@ impl SledStore {
     }
 
     fn open_inner(dir: &Path) -> Result<Self, String> {
-        if dir.exists() {
-            // What sled says instead reads like damage.
-            has_room_to_open(dir).map_err(|why| format!("{why}; free some space there"))?;
-        }
-        let Found { engine, root, is_new } = Engine::open(dir)?;
+        // Names in it must go on to mean the same when a vacuum exchanges it for another.
+        let dir = &engine::made(dir)?;
+        swap::settle(dir)?;
+        // What sled says instead reads like damage.
+        has_room_to_open(dir).map_err(|why| format!("{why}; free some space there"))?;
+        let Found { engine, root, is_new } = Engine::open(dir, CACHE_BYTES)?;
         let store = Self {
             dir: dir.to_owned(),
             engine: RwLock::new(Ok(engine)),
             writer: Mutex::new(Writer { root, failed: None }),
             documents: AtomicU64::new(root.documents),
+            live_bytes: AtomicU64::new(root.live_bytes.unwrap_or(0)),
         };
         if is_new {
             // Also when a crash came between this and the marker. Until the marker is there nothing else is written.
@@ -142,11 +154,34 @@ impl SledStore {
         })
     }
 
+    /// Writes changes, each part at once or not at all, and with each part the root record that counts its bytes.
     fn apply(&self, writer: &mut Writer, op: &'static str, batches: Batches) -> Result<(), StoreError> {
-        for batch in batches.full.into_iter().chain((batches.open_bytes > 0).then_some(batches.open)) {
-            self.write(writer, op, || caught(|| self.db()?.apply_batch(batch)).map_err(Failed::Write))?;
+        for part in batches.into_parts() {
+            let mut root = Root { live_bytes: writer.root.live_bytes, ..part.root.unwrap_or(writer.root) };
+            let apply = || self.apply_part(part.writes, &mut root);
+            self.write(writer, op, || caught(apply).map_err(Failed::Write))?;
+            self.set_root(writer, root);
         }
         Ok(())
+    }
+
+    fn apply_part(&self, writes: BTreeMap<IVec, Option<IVec>>, root: &mut Root) -> sled::Result<()> {
+        let db = self.db()?;
+        let mut batch = sled::Batch::default();
+        let mut live_bytes = root.live_bytes.unwrap_or(0);
+        for (key, new) in writes {
+            let bytes = |value: Option<&IVec>| value.map_or(0, |value| (key.len() + value.len()) as u64);
+            let old = bytes(db.get(&key)?.as_ref());
+            // Never below zero but for a root record that counted wrongly; no reason to fail.
+            live_bytes = (live_bytes + bytes(new.as_ref())).saturating_sub(old);
+            match new {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        root.live_bytes = Some(live_bytes);
+        batch.insert(keys::ROOT, record::encode_root(root));
+        db.apply_batch(batch)
     }
 
     /// Brings everything written so far to the disk (S4).
@@ -158,9 +193,21 @@ impl SledStore {
         self.write(writer, op, sync)
     }
 
+    /// Makes durable, and says so beside the database.
+    fn checkpoint(&self, writer: &mut Writer, op: &'static str) -> Result<(), StoreError> {
+        let root = Root { checkpoint: writer.root.checkpoint + 1, ..writer.root };
+        let mut batches = Batches::default();
+        batches.set_root(&root);
+        self.apply(writer, op, batches)?;
+        self.sync_engine(writer, op)?;
+        // Only now: a marker ahead of the database would accuse it of a loss.
+        self.write(writer, op, || marker::write_marker(&self.dir, root.checkpoint))
+    }
+
     fn set_root(&self, writer: &mut Writer, root: Root) {
         writer.root = root;
         self.documents.store(root.documents, Ordering::Relaxed);
+        self.live_bytes.store(root.live_bytes.unwrap_or(0), Ordering::Relaxed);
     }
 }
 
@@ -218,18 +265,23 @@ impl Store for SledStore {
     fn make_durable(&self) -> Result<(), StoreError> {
         const OP: &str = "sync";
         let mut writer = self.writer(OP)?;
-        let root = Root { checkpoint: writer.root.checkpoint + 1, ..writer.root };
-        let mut batches = Batches::default();
-        batches.insert(keys::ROOT, &record::encode_root(&root));
-        self.apply(&mut writer, OP, batches)?;
-        self.set_root(&mut writer, root);
-        self.sync_engine(&mut writer, OP)?;
-        // Only now: a marker ahead of the database would accuse it of a loss.
-        self.write(&mut writer, OP, || marker::write_marker(&self.dir, root.checkpoint))
+        self.checkpoint(&mut writer, OP)
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
         self.reopen_engine()
+    }
+
+    fn vacuum(&self, watch: &mut dyn FnMut(VacuumProgress) -> ControlFlow<()>) -> Result<Vacuumed, StoreError> {
+        self.vacuum_engine(watch, &mut |_| {})
+    }
+
+    fn live_bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.live_bytes.load(Ordering::Relaxed))
+    }
+
+    fn live_bytes_of(&self, doc: &DocName) -> Result<u64, StoreError> {
+        self.count_live(doc)
     }
 
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {

@@ -6,7 +6,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use bytes::Bytes;
 
-use super::super::keys::{self, KeyRange};
+use super::super::keys::{self, KeyRange, Keyspace};
 use super::super::record::{self, Entry, Flaw, RecordKind, UpdateRecord};
 use super::super::{DocHead, Listed, StoreError, StoredDocument};
 use super::SledStore;
@@ -127,6 +127,22 @@ impl SledStore {
         panic::catch_unwind(AssertUnwindSafe(scan))
             .unwrap_or_else(|cause| Err(damaged(doc, what, panicked(&*cause))))?;
         Ok(records.into_iter().map(|(number, bytes)| (number, bytes.into())).collect())
+    }
+
+    /// Bytes of the entry and of all chunks of a document.
+    pub(super) fn count_live(&self, doc: &DocName) -> Result<u64, StoreError> {
+        reading(doc, "its contents", || {
+            let key = keys::head(doc);
+            let db = self.db()?;
+            let mut bytes = db.get(&key)?.map_or(0, |raw| key.len() + raw.len());
+            for space in [Keyspace::Log, Keyspace::Snapshot] {
+                for item in db.range(keys::chunks(space, doc)) {
+                    let (key, value) = item?;
+                    bytes += key.len() + value.len();
+                }
+            }
+            Ok(bytes as u64)
+        })
     }
 
     /// As [`super::super::Store::list`].

@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use rustix::fs::statvfs;
 
 use super::super::StoreError;
-use super::engine::{Engine, Failed, Found, broken};
+use super::engine::{CACHE_BYTES, Engine, Failed, Found, broken};
 use super::marker::{MARKER, read_marker};
 use super::{SledStore, Writer};
 use crate::limits::STORE_REOPEN_FREE_BYTES_MIN;
@@ -76,8 +76,8 @@ impl SledStore {
         Ok(())
     }
 
-    /// Waits for those who read, closes the database, does `between`, and opens what the directory then holds. Should
-    /// that fail, no database is open: reads and writes are refused until the next reopen.
+    /// Waits for those who read, closes the database, does `between`, and opens what the directory then holds, whatever
+    /// came of `between`. Should that fail, no database is open: reads and writes are refused until the next reopen.
     pub(super) fn replace_engine(
         &self,
         writer: &mut Writer,
@@ -86,18 +86,20 @@ impl SledStore {
         let mut open = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         // sled allows one at a time, so the old one goes first.
         *open = Err("it is being opened anew".to_owned());
-        let found = between().and_then(|()| match read_marker(&self.dir)? {
-            Some(_) => Engine::open(&self.dir),
+        let done = between();
+        let found = read_marker(&self.dir).and_then(|marked| match marked {
+            Some(_) => Engine::open(&self.dir, CACHE_BYTES),
             None => Err(broken(&self.dir, &format!("its file {MARKER} is missing"))),
         });
         match found {
             Ok(Found { engine, root, .. }) => {
                 *open = Ok(engine);
                 self.set_root(writer, root);
-                Ok(())
+                done
             }
             Err(why) => {
                 *open = Err(why.clone());
+                writer.failed.get_or_insert_with(|| Failed::write(&why));
                 Err(why)
             }
         }

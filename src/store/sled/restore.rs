@@ -46,7 +46,6 @@ impl SledStore {
         catalogue.insert_entry(doc, &Entry { head, generation, untidy: false }, &root);
         self.apply(&mut writer, OP, contents)?;
         self.apply(&mut writer, OP, catalogue)?;
-        self.set_root(&mut writer, root);
         Ok(())
     }
 }

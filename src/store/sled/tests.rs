@@ -58,6 +58,15 @@ impl Store for Temporary {
     fn reopen(&self) -> Result<(), StoreError> {
         self.store.reopen()
     }
+    fn vacuum(&self, watch: &mut dyn FnMut(VacuumProgress) -> ControlFlow<()>) -> Result<Vacuumed, StoreError> {
+        self.store.vacuum(watch)
+    }
+    fn live_bytes(&self) -> Result<u64, StoreError> {
+        self.store.live_bytes()
+    }
+    fn live_bytes_of(&self, doc: &DocName) -> Result<u64, StoreError> {
+        self.store.live_bytes_of(doc)
+    }
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         self.store.bytes_on_disk()
     }
@@ -522,6 +531,8 @@ fn loads_race_with_compactions_and_never_see_a_mixture() {
     });
 }
 
+mod vacuum;
+
 // ---- random operations against a model ----------------------------------------------------------------------------
 
 #[derive(Debug, Clone)]
@@ -534,6 +545,7 @@ enum Op {
     Delete(usize, i64),
     MakeDurable,
     Reopen,
+    Vacuum,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -545,6 +557,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..4usize, -2..4i64).prop_map(|(doc, ahead)| Op::Delete(doc, ahead)),
         1 => Just(Op::MakeDurable),
         1 => Just(Op::Reopen),
+        1 => Just(Op::Vacuum),
     ]
 }
 
@@ -609,6 +622,7 @@ proptest! {
                     }
                     delete(open_store, NAMES[doc_index], seq, 1);
                 }
+                Op::Vacuum => drop(open_store.vacuum(&mut |_| ControlFlow::Continue(())).expect("vacuums")),
                 Op::MakeDurable => open_store.make_durable().expect("syncs"),
                 Op::Reopen => {
                     drop(store.take());
@@ -628,6 +642,8 @@ proptest! {
                 prop_assert_eq!(stored.head.last_seq, Seq(model.last));
                 prop_assert_eq!(stored.head.deleted_ms.is_some(), model.deleted);
             }
+            let counted = engine::count_live(&store.db().expect("is open")).expect("counts");
+            prop_assert_eq!(store.live_bytes().expect("counts"), counted);
             let existing = models.iter().filter(|m| !m.deleted && (m.last > 0 || m.snapshot.is_some())).count();
             prop_assert_eq!(store.documents().expect("counts"), existing as u64);
             prop_assert_eq!(store.list(Listed::Live, "", None, 9).expect("lists").len(), existing);
