@@ -175,7 +175,7 @@ impl DataDir {
         self.path.join(STORE_DIR)
     }
 
-    /// Where updates are kept that broke a document.
+    /// Where updates are kept that broke a document, and whatever else was damaged.
     pub fn quarantine(&self) -> PathBuf {
         self.path.join("quarantine")
     }
@@ -228,6 +228,11 @@ fn upgrade(path: &Path, found: u32) -> Result<(), DataDirError> {
 
 fn write_format(path: &Path, format: u32) -> Result<(), DataDirError> {
     write_whole(&path.join(FORMAT_FILE), format!("{format}\n").as_bytes(), 0o644)
+}
+
+/// Where the store of the data directory `path` is, also when the directory cannot be opened for want of it.
+pub fn store_of(path: &Path) -> PathBuf {
+    path.join(STORE_DIR)
 }
 
 /// Whether `path` is a data directory, of whatever format.

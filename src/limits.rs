@@ -244,6 +244,12 @@ pub const STORE_REOPEN_FREE_BYTES_MIN: u64 = 4 << 20;
 pub const STORE_VACUUM_FREE_BYTES_SPARE: u64 = 16 << 20;
 /// Damaged records that a vacuum names; it counts them all. Who has more wants `weft verify`.
 pub const STORE_DAMAGED_NAMED_MAX: usize = 100;
+/// Damaged places of the database that are named one by one; more would not be read.
+pub const SURVEY_FLAWS_MAX: usize = 100;
+/// Documents verified in one request, unless the caller says otherwise. Each is read whole and built anew.
+pub const VERIFY_DEFAULT: usize = 100;
+/// Most documents verified in one request.
+pub const VERIFY_MAX: usize = 1_000;
 /// A document's log is folded into a snapshot when it is larger than this and than half its snapshot…
 pub const COMPACT_LOG_BYTES: u64 = 64 << 10;
 /// …or when it has more than this many records.

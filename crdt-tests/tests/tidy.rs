@@ -56,6 +56,8 @@ const STORE_TO_HUB: &[&str] = &[
     "Snapshot",
     "DocHead",
     "StoredDocument",
+    "Examined",
+    "DamagedRecord",
     "self",
     "memory",
 ];

@@ -20,7 +20,7 @@ use crate::auth::RevokeReport;
 use crate::data_dir::AdminFile;
 use crate::hub::{
     CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery, StorageReport, VacuumProgress,
-    VacuumReport,
+    VacuumReport, VerifyPage, VerifyQuery, VerifyReport,
 };
 use crate::ids::DocName;
 use crate::limits::LIST_MAX;
@@ -223,6 +223,22 @@ impl AdminClient {
         let request = serde_json::json!({ "sub": subject, "doc": doc }).to_string();
         let answer = self.call(Method::POST, "/api/v1/revoke", request.into()).await?;
         self.parse(&answer)
+    }
+
+    /// Verifies the documents after `after`, as many as the server likes at a time.
+    pub(super) async fn verify(&mut self, query: &VerifyQuery) -> Result<VerifyPage, Failure> {
+        let VerifyQuery { prefix, after, limit, repair } = query;
+        let mut path = format!("/api/v1/verify?limit={limit}&repair={repair}&prefix={}", encoded(prefix));
+        if let Some(after) = after {
+            path.push_str("&after=");
+            path.push_str(&encoded(after.as_str()));
+        }
+        self.json(Method::POST, &path).await
+    }
+
+    /// Verifies one document.
+    pub(super) async fn verify_document(&mut self, doc: &DocName, repair: bool) -> Result<VerifyReport, Failure> {
+        self.json(Method::POST, &doc_path(doc, &format!("/verify?repair={repair}"))).await
     }
 
     /// Why the server takes no edits now; `None` when it does.

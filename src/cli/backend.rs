@@ -14,7 +14,7 @@ use crate::auth::{Revocation, RevokeReport};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::hub::{
     BackupPieces, CompactReport, DeleteReport, DocReport, DocSummary, Hub, HubOptions, ImportReport, ListQuery,
-    StorageReport, VacuumProgress, VacuumReport,
+    StorageReport, VacuumProgress, VacuumReport, VerifyPage, VerifyQuery, VerifyReport,
 };
 use crate::ids::DocName;
 use crate::limits::LIST_MAX;
@@ -74,6 +74,16 @@ pub(super) enum IfAbsent {
 impl Backend {
     /// Reaches the server on `data`, or else opens `data`.
     pub(super) async fn open(data: &Path, if_absent: IfAbsent) -> Result<Self, Failure> {
+        Self::open_after(data, if_absent, |_| Ok(())).await
+    }
+
+    /// As [`Backend::open`]; if no server runs there, `look` sees the locked directory before anything in it is opened,
+    /// and may decide that nothing shall be.
+    pub(super) async fn open_after(
+        data: &Path,
+        if_absent: IfAbsent,
+        mut look: impl FnMut(&DataDir) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
         if if_absent == IfAbsent::Fail && !data_dir::exists(data) {
             let data = data.display();
             return Err(Failure::open(format!("{data} is not a weft data directory; name the right one with --data")));
@@ -82,6 +92,7 @@ impl Backend {
         loop {
             let refused = match DataDir::open(data) {
                 Ok(dir) => {
+                    look(&dir)?;
                     let options = HubOptions { quarantine: Some(dir.quarantine()), ..HubOptions::default() };
                     let hub = serve::open_hub(&dir, options).await.map_err(Failure::open)?;
                     return Ok(Self::Offline(Offline { hub, dir }));
@@ -99,6 +110,22 @@ impl Backend {
                 return Err(refused);
             }
             tokio::time::sleep(BUSY_RETRY).await;
+        }
+    }
+
+    /// Verifies some documents, and says where to go on.
+    pub(super) async fn verify(&mut self, query: VerifyQuery) -> Result<VerifyPage, Failure> {
+        match self {
+            Self::Online(client) => client.verify(&query).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.verify(query).await?),
+        }
+    }
+
+    /// Verifies one document.
+    pub(super) async fn verify_document(&mut self, doc: &DocName, repair: bool) -> Result<VerifyReport, Failure> {
+        match self {
+            Self::Online(client) => client.verify_document(doc, repair).await,
+            Self::Offline(Offline { hub, .. }) => Ok(hub.verify_document(doc, repair).await?),
         }
     }
 

@@ -8,7 +8,7 @@ use super::backend::Backend;
 use super::failure::Failure;
 use super::output::{self, Cell, Output, Table, printable};
 use super::{At, Outcome, progress};
-use crate::hub::{CompactReport, DamagedRecord, DocSummary, ListQuery, VacuumProgress, VacuumReport};
+use crate::hub::{CompactReport, DamagedEntry, DocSummary, ListQuery, VacuumProgress, VacuumReport};
 use crate::ids::DocName;
 
 /// Rows shown to people, those that saved most first; pipes and `--json` get all.
@@ -132,7 +132,7 @@ async fn vacuum(args: &CompactArgs, backend: &mut Backend, json: bool) -> Result
     let vacuumed = vacuumed.await;
     bar.finish_and_clear();
     let vacuumed = vacuumed?;
-    for DamagedRecord { doc, what, why } in &vacuumed.damaged {
+    for DamagedEntry { doc, what, why } in &vacuumed.damaged {
         let doc = doc.as_ref().map_or("no document".into(), |doc| printable(doc.as_str()));
         eprintln!("weft compact: {doc}: {} is damaged: {}; it was kept as it is", printable(what), printable(why));
     }

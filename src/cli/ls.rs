@@ -56,6 +56,7 @@ pub(super) async fn run(args: &LsArgs, backend: &mut Backend, out: &mut Output<'
     let mut left = args.limit.filter(|_| in_order).unwrap_or(usize::MAX);
     let mut query = ListQuery { prefix: args.prefix.clone(), after: None, limit: None, deleted: args.deleted };
     let mut listing = Listing::begin(in_order && !out.is_terminal(), args, out)?;
+    let mut outcome = Outcome::Done;
     while left > 0 {
         query.limit = Some(left);
         let page = backend.page(&query).await?;
@@ -66,11 +67,15 @@ pub(super) async fn run(args: &LsArgs, backend: &mut Backend, out: &mut Output<'
         }
         query.after = Some(last);
         left -= page.len().min(left);
+        for doc in page.iter().filter(|doc| doc.damaged) {
+            eprintln!("weft ls: document {:?} is damaged; `weft verify --repair` puts it right", doc.name);
+            outcome = Outcome::FoundWrong;
+        }
         listing.add(page, args, out)?;
     }
     let store = backend.storage().await?;
     listing.end(args, &store, out)?;
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 /// Documents on their way to the reader: page by page when they come in the right order and nobody has to measure
@@ -202,7 +207,16 @@ mod tests {
 
     fn doc(name: &str, snapshot_bytes: u64, log_bytes: u64, updated_ms: u64) -> DocSummary {
         let name = DocName::parse(name).expect("a valid name");
-        DocSummary { name, snapshot_bytes, log_bytes, log_records: 1, updated_ms, peers: 0, deleted_ms: None }
+        DocSummary {
+            name,
+            snapshot_bytes,
+            log_bytes,
+            log_records: 1,
+            updated_ms,
+            peers: 0,
+            deleted_ms: None,
+            damaged: false,
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod rm;
 pub mod serve;
 mod show;
 mod token;
+mod verify;
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ use self::restore::RestoreArgs;
 use self::rm::RmArgs;
 use self::show::ShowArgs;
 use self::token::TokenArgs;
+use self::verify::VerifyArgs;
 use crate::config::{LogFormat, ServeArgs};
 use crate::telemetry;
 
@@ -86,6 +88,8 @@ enum Command {
     Restore(RestoreArgs),
     /// Make a token that opens documents, look into one, or take some back
     Token(Box<TokenArgs>),
+    /// Read every record and checksum and say what is wrong; with --repair, put it right
+    Verify(VerifyArgs),
     /// Say whether a server runs on the directory and takes edits
     Health(HealthArgs),
 }
@@ -147,6 +151,7 @@ pub fn main() -> ExitCode {
             ("rm", with_backend(&args.at, IfAbsent::Fail, async |b, out| rm::run(&args, b, out).await))
         }
         Command::Token(args) => ("token", token::main(&args)),
+        Command::Verify(args) => ("verify", verify::main(&args)),
         Command::Health(args) => ("health", with_output(&args.at, |out| health::run(&args, out))),
         Command::Compact(args) => {
             ("compact", with_backend(&args.at, IfAbsent::Fail, async |b, out| compact::run(&args, b, out).await))
@@ -245,6 +250,8 @@ mod tests {
             "weft compact --vacuum --dry-run --json",
             "weft compact --all --vacuum",
             "weft compact a b --vacuum",
+            "weft verify",
+            "weft verify a b --repair --json",
             "weft serve --data /x",
         ] {
             assert!(parses(line), "{line}");

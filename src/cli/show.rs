@@ -87,6 +87,7 @@ mod tests {
                 updated_ms: 0,
                 peers: 4,
                 deleted_ms: None,
+                damaged: false,
             },
             live_bytes: 0,
             created_ms: 1_000,

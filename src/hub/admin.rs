@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DocName, Seq};
 use crate::replica::Census;
 use crate::replica::content::Content;
-use crate::store::{DamagedRecord, DocHead, Vacuumed};
+use crate::store::{DamagedEntry, DocHead, Vacuumed};
 
 /// Which documents to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct DocSummary {
     /// When it was deleted, milliseconds since 1970; only of tombstones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_ms: Option<u64>,
+    /// Its catalogue entry is damaged, so that nothing else is known of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 /// What `weft show` shows.
@@ -160,7 +163,7 @@ pub struct VacuumReport {
     /// Live bytes after; less when a crash had left something behind.
     pub live_bytes_after: u64,
     /// Records that are damaged, now as before; the first of them.
-    pub damaged: Vec<DamagedRecord>,
+    pub damaged: Vec<DamagedEntry>,
     /// How many there are.
     pub damaged_records: u64,
     /// How long it took, milliseconds.
@@ -193,6 +196,7 @@ impl DocSummary {
             updated_ms: head.updated_ms,
             peers,
             deleted_ms: head.deleted_ms,
+            damaged: head.damaged,
         }
     }
 }

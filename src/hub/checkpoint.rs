@@ -56,7 +56,7 @@ pub(super) struct Compactions {
     waiting: Mutex<BTreeSet<DocName>>,
     arrived: Notify,
     /// One at a time: a fold takes memory for the whole document.
-    turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 impl Inner {

@@ -147,6 +147,8 @@ pub enum Query {
     Census(Reply<Census>),
     /// The shared types.
     Content(Reply<Content>),
+    /// To be loaded anew from the store, which was repaired; never answered.
+    Reload(Reply<()>),
 }
 
 impl Query {
@@ -155,6 +157,7 @@ impl Query {
             Query::Diff(_, reply) | Query::StateVector(reply) => drop(reply.send(Err(error))),
             Query::Census(reply) => drop(reply.send(Err(error))),
             Query::Content(reply) => drop(reply.send(Err(error))),
+            Query::Reload(reply) => drop(reply.send(Err(error))),
         }
     }
 }
@@ -295,6 +298,11 @@ impl Mailbox {
     /// Whether the journal has failed.
     pub fn storage_failed(&self) -> bool {
         self.storage_failed.load(Ordering::SeqCst)
+    }
+
+    /// The document's storage was repaired.
+    pub fn recovered(&self) {
+        self.storage_failed.store(false, Ordering::SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

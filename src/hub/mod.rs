@@ -19,6 +19,7 @@ mod space;
 mod task;
 mod tombstone;
 mod vacuum;
+mod verify;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -37,7 +38,8 @@ pub use self::admin::{
 pub use self::backup::BackupPieces;
 pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
 pub use self::space::Disk;
-pub use crate::store::{DamagedRecord, VacuumProgress};
+pub use self::verify::{VerifyPage, VerifyProblem, VerifyQuery, VerifyReport};
+pub use crate::store::{DamagedEntry, VacuumProgress};
 
 use self::checkpoint::{Checkpoints, Compactions};
 use self::cut::Cuts;
@@ -48,7 +50,7 @@ use self::vacuum::Vacuums;
 use crate::ids::{Access, DocName, PeerId};
 use crate::journal::{DurableSink, Journal, JournalHealth};
 use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, IDLE_AFTER, LOADS_MAX};
-use crate::store::{DocHead, Listed, Store};
+use crate::store::{DocHead, Listed, Store, StoreError};
 use crate::wire::close::CloseReason;
 use crate::wire::state_vector;
 
@@ -459,11 +461,14 @@ impl Inner {
 
     async fn in_store<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&dyn Store) -> Result<T, crate::store::StoreError> + Send + 'static,
+        work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, HubError> {
         let store = self.store.clone();
         match tokio::task::spawn_blocking(move || work(&*store)).await {
-            Ok(result) => result.map_err(|e| HubError::Storage(e.to_string())),
+            Ok(result) => result.map_err(|e| match e {
+                StoreError::Damaged { ref doc, .. } => HubError::cannot_open(doc, &e),
+                StoreError::Engine { .. } | StoreError::DiskFull { .. } => HubError::Storage(e.to_string()),
+            }),
             Err(panic) => Err(HubError::Storage(panic.to_string())),
         }
     }

@@ -3,6 +3,7 @@
 //! A kept file is one line of JSON that says what it is ([`Label`]), then the bytes. Its name follows from its contents,
 //! so that keeping the same twice, after a crash or because a client sends it again, fills nothing.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -110,6 +111,57 @@ pub(super) fn keep(dir: &Path, label: &Label, parts: &[&[u8]]) -> io::Result<Pat
     Ok(path)
 }
 
+/// Names of what was acknowledged, one a line.
+const ACKNOWLEDGED: &str = "ACKNOWLEDGED";
+
+/// Names of what is in `dir` and was not acknowledged, sorted. Updates of clients that broke a document are no damage.
+pub(super) fn unacknowledged(dir: &Path) -> Vec<String> {
+    let known = fs::read_to_string(dir.join(ACKNOWLEDGED)).unwrap_or_default();
+    let known: BTreeSet<&str> = known.lines().collect();
+    names(dir).into_iter().filter(|name| !known.contains(&**name)).collect()
+}
+
+/// Notes that somebody has seen all that is in `dir`, durably.
+pub(super) fn acknowledge(dir: &Path) -> io::Result<()> {
+    let names = names(dir);
+    if names.is_empty() {
+        return Ok(());
+    }
+    let new = dir.join("ACKNOWLEDGED.new");
+    let mut file = File::create(&new)?;
+    names.iter().try_for_each(|name| writeln!(file, "{name}"))?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(ACKNOWLEDGED))?;
+    File::open(dir)?.sync_all()
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let ours = |name: &String| !name.ends_with(".update") && !name.ends_with(".new") && name != ACKNOWLEDGED;
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files.filter_map(|file| file.file_name().into_string().ok()).filter(ours).collect()
+}
+
+/// The journal's updates of `doc` that could not be stored and were not brought back since.
+pub(super) fn kept_journal(dir: &Path, doc: &DocName) -> Vec<Bytes> {
+    let files = unacknowledged(dir).into_iter().filter(|name| name.starts_with("journal-") && name.ends_with(".kept"));
+    files.filter_map(|name| updates_in(&dir.join(name), doc)).flatten().collect()
+}
+
+/// The updates in a kept file of `doc`; `None` for another's, or when the file itself is damaged.
+fn updates_in(path: &Path, doc: &DocName) -> Option<Vec<Bytes>> {
+    let bytes = Bytes::from(fs::read(path).ok()?);
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let label: Label = serde_json::from_slice(bytes.get(..end)?).ok().filter(|label: &Label| label.document == *doc)?;
+    let mut from = end + 1;
+    let mut updates = Vec::new();
+    for (_, len) in label.updates {
+        let to = from.checked_add(usize::try_from(len).ok()?)?;
+        updates.push(bytes.slice_ref(bytes.get(from..to)?));
+        from = to;
+    }
+    Some(updates)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +180,15 @@ mod tests {
         let label: Label = serde_json::from_slice(&bytes[..end]).unwrap();
         assert_eq!((label.document, label.updates), (doc, vec![(Seq(3), 5), (Seq(5), 4)]));
         assert_eq!(&bytes[end + 1..], b"threefive");
+        assert_eq!(unacknowledged(&dir).len(), 1);
+        assert_eq!(kept_journal(&dir, &label_of(&path).document), ["three", "five"]);
+        assert!(kept_journal(&dir, &DocName::parse("other").unwrap()).is_empty());
+        acknowledge(&dir).unwrap();
+        assert!(unacknowledged(&dir).is_empty());
+    }
+
+    fn label_of(path: &Path) -> Label {
+        let bytes = fs::read(path).unwrap();
+        serde_json::from_slice(bytes.split(|b| *b == b'\n').next().unwrap()).unwrap()
     }
 }

@@ -20,6 +20,7 @@ use super::{DeleteReport, HubError, ImportReport, Inner, quarantine};
 use crate::ids::{PeerId, Seq};
 use crate::journal::{DurableSink, Record};
 use crate::limits::{PEER_BASE_BYTES, TURN_BYTES_MAX};
+use crate::replica::live::IntegrateError;
 use crate::replica::{Broken, Effects, Event, Offered, Replica, Weight};
 use crate::wire::close::CloseReason;
 use crate::wire::message::ServerMessage;
@@ -483,6 +484,8 @@ fn answer(replica: &mut Replica, query: Query) -> Result<(), Broken> {
         Query::StateVector(reply) => drop(reply.send(Ok(replica.clocks().1))),
         Query::Census(reply) => drop(reply.send(Ok(replica.census()))),
         Query::Content(reply) => drop(reply.send(Ok(replica.content().map_err(broken)?))),
+        // It has been repaired in the store; this life of it goes on from what is damaged.
+        Query::Reload(_) => return Err(broken(IntegrateError::Dead)),
     }
     Ok(())
 }

@@ -21,6 +21,41 @@ pub(super) enum Keyspace {
     Snapshot = b's',
 }
 
+/// What a key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Key {
+    Head(DocName),
+    Root,
+    Chunk { space: Keyspace, doc: DocName, number: u64 },
+}
+
+impl Key {
+    /// `None` for what this version never wrote.
+    pub(super) fn parse(key: &[u8]) -> Option<Key> {
+        let (space, rest) = key.split_first()?;
+        let space = match *space {
+            b'h' => return Some(Key::Head(DocName::parse_bytes(rest).ok()?)),
+            b'r' => return rest.is_empty().then_some(Key::Root),
+            b'l' => Keyspace::Log,
+            b's' => Keyspace::Snapshot,
+            _ => return None,
+        };
+        let (name, numbers) = rest.split_at_checked(rest.len().checked_sub(CHUNK_SUFFIX_BYTES)?)?;
+        let (nul, name) = name.split_last()?;
+        let (number, _) = chunk_numbers(numbers)?;
+        let doc = DocName::parse_bytes(name).ok().filter(|_| *nul == 0)?;
+        Some(Key::Chunk { space, doc, number })
+    }
+}
+
+/// The first key of `space` that can belong to a document after `after`, or to any whose name starts with `prefix`.
+pub(super) fn chunks_after(space: Keyspace, prefix: &str, after: Option<&DocName>) -> Vec<u8> {
+    match after {
+        Some(doc) if doc.as_str() >= prefix => chunks(space, doc).end,
+        Some(_) | None => [&[space as u8], prefix.as_bytes()].concat(),
+    }
+}
+
 /// Bytes after `name NUL` in a chunk's key.
 const CHUNK_SUFFIX_BYTES: usize = 12;
 
@@ -144,6 +179,21 @@ mod tests {
         assert_eq!(chunk_numbers(&keys[3]), Some((256, 7)));
         assert_eq!(keys[0].len(), chunk_key_bytes(&d));
         assert_eq!(chunk_numbers(b"short"), None);
+    }
+
+    #[test]
+    fn keys_are_told_apart() {
+        let d = doc("notes/ä");
+        assert_eq!(Key::parse(&head(&d)), Some(Key::Head(d.clone())));
+        assert_eq!(Key::parse(ROOT), Some(Key::Root));
+        for space in [Keyspace::Log, Keyspace::Snapshot] {
+            let key = chunk(space, &d, 7, 3);
+            assert_eq!(Key::parse(&key), Some(Key::Chunk { space, doc: d.clone(), number: 7 }));
+            assert_eq!(Key::parse(&key[..key.len() - 1]), None);
+        }
+        for strange in [&b""[..], b"r1", b"h", b"x", b"l", b"lname", b"h\0"] {
+            assert_eq!(Key::parse(strange), None, "{strange:?}");
+        }
     }
 
     #[test]

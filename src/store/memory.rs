@@ -75,6 +75,7 @@ impl Document {
             created_ms: self.created_ms,
             updated_ms: self.updated_ms,
             deleted_ms: self.deleted_ms,
+            damaged: false,
         }
     }
 }

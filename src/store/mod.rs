@@ -164,6 +164,8 @@ pub struct DocHead {
     /// When it was deleted, milliseconds since 1970: this is a tombstone, and the position is all that is left of the
     /// document. Of a live document, `None`.
     pub deleted_ms: Option<u64>,
+    /// Of a list: the entry itself is damaged, and nothing else here is known.
+    pub damaged: bool,
 }
 
 /// A document as stored.
@@ -243,7 +245,7 @@ pub struct Vacuumed {
     /// Documents and tombstones moved.
     pub documents: u64,
     /// Records that were damaged before and are now, the first [`crate::limits::STORE_DAMAGED_NAMED_MAX`].
-    pub damaged: Vec<DamagedRecord>,
+    pub damaged: Vec<DamagedEntry>,
     /// How many there are.
     pub damaged_records: u64,
 }
@@ -260,13 +262,70 @@ impl Vacuumed {
 
 /// A record that a vacuum found damaged.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct DamagedRecord {
+pub struct DamagedEntry {
     /// Whose it is, if that can be told.
     pub doc: Option<DocName>,
     /// Which.
     pub what: String,
     /// What is wrong with it.
     pub why: String,
+}
+
+/// What reading every record of a document found.
+#[derive(Debug, Clone, Default)]
+pub struct Examined {
+    /// Its catalogue entry, if that is readable.
+    pub head: Option<DocHead>,
+    /// Records that are damaged; their bytes are kept before they are removed.
+    pub damaged: Vec<DamagedRecord>,
+    /// What is missing or does not agree, as sentences; whole records alone do not make a whole document.
+    pub missing: Vec<String>,
+    /// Every update that can be read: the snapshot's, then the log's, also of records that the catalogue does not name.
+    pub updates: Vec<Bytes>,
+}
+
+impl Examined {
+    /// Whether nothing is wrong.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.missing.is_empty()
+    }
+}
+
+/// A record, or a piece of one, that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedRecord {
+    /// Which, for people.
+    pub what: String,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// What is wrong with it.
+    pub why: String,
+    /// As far as there are any.
+    pub bytes: Vec<u8>,
+}
+
+/// What a look at the database's files found, without opening it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreSurvey {
+    /// What is wrong with the files; the first [`crate::limits::SURVEY_FLAWS_MAX`].
+    pub flaws: Vec<String>,
+    /// Keys whose values can be read.
+    pub keys: u64,
+}
+
+/// What a rebuilt database was made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SalvageReport {
+    /// Where the old one is kept.
+    pub kept_in: std::path::PathBuf,
+    /// Keys with readable values, all of which the new one has.
+    pub keys: u64,
+    /// Catalogue entries among them.
+    pub documents: u64,
+    /// How many entries the old one counted last, if that is known.
+    pub counted: Option<u64>,
+    /// Bytes of the old one that could not be read.
+    pub unreadable_bytes: u64,
 }
 
 /// Where documents rest. Calls block; the hub makes them off its tasks.
@@ -276,7 +335,8 @@ pub trait Store: Send + Sync + 'static {
     fn load(&self, doc: &DocName) -> Result<Option<StoredDocument>, StoreError>;
     /// The catalogue entry alone.
     fn head(&self, doc: &DocName) -> Result<Option<DocHead>, StoreError>;
-    /// Up to `limit` documents whose names start with `prefix` and come after `after` (ST8, ST10).
+    /// Up to `limit` documents whose names start with `prefix` and come after `after` (ST8, ST10). One whose entry is
+    /// damaged is among the live, and says so.
     fn list(
         &self,
         listed: Listed,
@@ -306,6 +366,41 @@ pub trait Store: Send + Sync + 'static {
     /// Errors: [`StoreError::Damaged`] when a document of that name is there, or when positions and updates do not
     /// agree; then nothing is written.
     fn restore(&self, doc: &DocName, document: &StoredDocument) -> Result<(), StoreError>;
+    /// Names after `after` that start with `prefix`, of all documents of which there is anything, also those that the
+    /// catalogue does not name (ST8).
+    fn names_of_contents(
+        &self,
+        prefix: &str,
+        after: Option<&DocName>,
+        limit: usize,
+    ) -> Result<Vec<DocName>, StoreError> {
+        let names = self.names(after, usize::MAX)?;
+        Ok(names.into_iter().filter(|name| name.as_str().starts_with(prefix)).take(limit).collect())
+    }
+    /// Reads every record of a document and judges each on its own. Writers wait meanwhile.
+    ///
+    /// Errors: of the engine; damage is none here.
+    fn examine(&self, doc: &DocName) -> Result<Examined, StoreError> {
+        let mut examined = Examined::default();
+        match self.load(doc) {
+            Ok(Some(StoredDocument { head, snapshot, log })) => {
+                examined.head = Some(head);
+                examined.updates = snapshot.into_iter().chain(log.into_iter().map(|(_, update)| update)).collect();
+            }
+            Ok(None) => {}
+            Err(error @ StoreError::Damaged { .. }) => examined.missing.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+        Ok(examined)
+    }
+    /// Makes `updates` all there is of a document whose records are damaged, or missing in part. Its positions go on
+    /// where they were. Durable when it returns.
+    ///
+    /// Errors: of the engine.
+    fn rebuild(&self, doc: &DocName, updates: Vec<Bytes>, now_ms: u64) -> Result<(), StoreError> {
+        let covers = self.head(doc)?.map_or(Seq::ZERO, |head| head.last_seq);
+        self.install_snapshot(doc, &Snapshot { covers, updates }, now_ms)
+    }
     /// Returns when everything written so far survives a power cut (ST3, S4).
     fn make_durable(&self) -> Result<(), StoreError>;
     /// After a failed write, looks at the disk anew and takes writes again; otherwise does nothing. What is there then

@@ -63,14 +63,16 @@ impl Tally {
         *row.entry(verdict.kind()).or_default() += 1;
         match &verdict {
             Verdict::Right | Verdict::RightAndReported | Verdict::Named => {}
-            Verdict::Refused(why) => {
+            Verdict::Refused(why) | Verdict::RefusedThenRight(why) | Verdict::RefusedThenLess(why) => {
                 let why: String = why.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
                 self.refusals.entry(why).or_insert((0, damage)).0 += 1;
             }
-            Verdict::Silent(_) | Verdict::Wrong(_) | Verdict::Died(_) if self.offenders.len() < Self::OFFENDERS_MAX => {
+            Verdict::NotRepaired(_) | Verdict::Silent(_) | Verdict::Wrong(_) | Verdict::Died(_)
+                if self.offenders.len() < Self::OFFENDERS_MAX =>
+            {
                 self.offenders.push((damage, verdict));
             }
-            Verdict::Silent(_) | Verdict::Wrong(_) | Verdict::Died(_) => {}
+            Verdict::NotRepaired(_) | Verdict::Silent(_) | Verdict::Wrong(_) | Verdict::Died(_) => {}
         }
     }
 

@@ -25,3 +25,4 @@ mod slow_reader;
 mod storage_failure;
 mod token;
 mod vacuum;
+mod verify;

@@ -4,9 +4,11 @@ use bytes::Bytes;
 use warp::http::Method;
 
 use super::query::{Captured, Query};
-use crate::hub::ListQuery;
+use crate::hub::{ListQuery, VerifyQuery};
 use crate::ids::DocName;
-use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX, LIST_DEFAULT, LIST_MAX};
+use crate::limits::{
+    ADMIN_BODY_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX, LIST_DEFAULT, LIST_MAX, VERIFY_DEFAULT, VERIFY_MAX,
+};
 use crate::server::error::Problem;
 
 /// What a caller wants.
@@ -24,6 +26,8 @@ pub(super) enum Call {
     Import(DocName),
     Compact { doc: DocName, dry_run: bool },
     CompactAll { min_log_bytes: u64, dry_run: bool },
+    Verify(VerifyQuery),
+    VerifyDocument { doc: DocName, repair: bool },
     Backup,
     Revoke,
     Vacuum { dry_run: bool },
@@ -116,6 +120,17 @@ pub(super) static ROUTES: &[Route] = &[
         Ok(Call::Compact { doc: path.doc()?, dry_run: query.take_flag("dry_run")? })
     }),
     Route::get("/api/v1/store", |_, _| Ok(Call::Storage)),
+    Route::post("/api/v1/docs/{doc}/verify", |path, query| {
+        Ok(Call::VerifyDocument { doc: path.doc()?, repair: query.take_flag("repair")? })
+    }),
+    Route::post("/api/v1/verify", |_, query| {
+        Ok(Call::Verify(VerifyQuery {
+            prefix: query.take("prefix").unwrap_or_default(),
+            after: query.take_doc("after")?,
+            limit: query.take_limit(VERIFY_DEFAULT, VERIFY_MAX)?,
+            repair: query.take_flag("repair")?,
+        }))
+    }),
     Route::post("/api/v1/compact", |_, query| {
         if query.take_flag("vacuum")? {
             return Ok(Call::Vacuum { dry_run: query.take_flag("dry_run")? });

@@ -41,6 +41,8 @@ impl Api {
             Call::Compact { doc, dry_run } => json(&hub.compact(&doc, dry_run).await?),
             Call::Storage => json(&hub.storage().await?),
             Call::Vacuum { dry_run } => vacuum::vacuum(hub.clone(), dry_run).await,
+            Call::Verify(query) => json(&hub.verify(query).await?),
+            Call::VerifyDocument { doc, repair } => json(&hub.verify_document(&doc, repair).await?),
             Call::CompactAll { min_log_bytes, dry_run } => compact::all(hub.clone(), min_log_bytes, dry_run).await?,
             Call::Backup => backup(hub).await?,
             Call::Revoke => revoke::revoke(self, body).await?,
@@ -89,6 +91,7 @@ mod tests {
             updated_ms: 0,
             peers: 0,
             deleted_ms: None,
+            damaged: false,
         };
         let docs = vec![summary("a"), summary("b"), summary("c")];
         let full = page(docs.clone(), 2);

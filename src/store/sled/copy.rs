@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use super::super::keys::{self, Keyspace};
 use super::super::record::{self, Entry, Flaw, Root, UpdatesCheck};
-use super::super::{DamagedRecord, VacuumProgress};
+use super::super::{DamagedEntry, VacuumProgress};
 use super::batches::BATCH_BYTES;
 use super::engine::{Engine, caught};
 use crate::ids::DocName;
@@ -24,7 +24,7 @@ pub(super) struct Copied {
     /// Documents and tombstones.
     pub(super) documents: u64,
     /// The first of the damaged records.
-    pub(super) damaged: Vec<DamagedRecord>,
+    pub(super) damaged: Vec<DamagedEntry>,
     /// All of them.
     pub(super) damaged_records: u64,
 }
@@ -197,7 +197,7 @@ impl Copier<'_> {
     fn damaged(&mut self, doc: Option<&DocName>, what: &str, flaw: Flaw) {
         self.copied.damaged_records += 1;
         if self.copied.damaged.len() < STORE_DAMAGED_NAMED_MAX {
-            let record = DamagedRecord { doc: doc.cloned(), what: what.to_owned(), why: flaw.to_string() };
+            let record = DamagedEntry { doc: doc.cloned(), what: what.to_owned(), why: flaw.to_string() };
             self.copied.damaged.push(record);
         }
     }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::super::keys;
 use super::super::record::{self, Root};
+use super::log;
 use super::marker::{read_marker, sync_dir};
+use super::salvage::checkpoint_in;
 
 /// Pages sled keeps in memory, bytes. Documents in use are held by their replicas, so this serves cold opens and the
 /// catalogue; the figures of STORAGE §1 were measured with it.
@@ -86,6 +88,15 @@ impl Engine {
         }
         if database_bytes == 0 {
             sweep_unborn(dir)?;
+        }
+        if let Some(marked) = marked {
+            // sled would overwrite what comes after the damage.
+            let checked =
+                log::check(dir, false, &checkpoint_in).map_err(|e| format!("{at}/{DATABASE} cannot be read: {e}"))?;
+            if let Some(place) = checked.bad.as_ref().filter(|_| checked.is_damaged(marked)) {
+                let (bytes, offset) = (place.bytes, place.offset);
+                return Err(broken(dir, &format!("{bytes} bytes from {offset} on in its data file are damaged")));
+            }
         }
         let db = open_sled(dir, cache_bytes)?;
         let database = File::open(dir.join(DATABASE)).map_err(|e| format!("{at}/{DATABASE} cannot be read: {e}"))?;
@@ -234,8 +245,8 @@ pub(super) fn count_live(db: &sled::Db) -> sled::Result<u64> {
 /// What an operator reads when the database cannot be used (S5).
 pub(super) fn broken(dir: &Path, why: &str) -> String {
     format!(
-        "the database in {} cannot be used: {why}; keep the data directory as it is for a look at what is left, and start \
-         weft on a copy from before, with --data",
+        "the database in {} cannot be used: {why}; `weft verify --repair` keeps it and builds a new one from all that can \
+         be read, or start weft on a copy from before, with --data",
         dir.display()
     )
 }

@@ -15,11 +15,14 @@ mod batches;
 mod copy;
 mod delete;
 mod engine;
+mod examine;
 mod install;
+mod log;
 mod marker;
 mod reading;
 mod reopen;
 mod restore;
+mod salvage;
 mod swap;
 mod vacuum;
 
@@ -30,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+use bytes::Bytes;
 use sled::IVec;
 
 use self::batches::Batches;
@@ -40,7 +44,8 @@ use self::reopen::has_room_to_open;
 use super::keys;
 use super::record::{self, Entry, Root};
 use super::{
-    Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument, VacuumProgress, Vacuumed,
+    Deletion, DocHead, Examined, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument, VacuumProgress,
+    Vacuumed,
 };
 use crate::ids::{DocName, Seq};
 
@@ -262,6 +267,23 @@ impl Store for SledStore {
         self.bury(deletions, &mut |_| {})
     }
 
+    fn names_of_contents(
+        &self,
+        prefix: &str,
+        after: Option<&DocName>,
+        limit: usize,
+    ) -> Result<Vec<DocName>, StoreError> {
+        self.list_names_of_contents(prefix, after, limit)
+    }
+
+    fn examine(&self, doc: &DocName) -> Result<Examined, StoreError> {
+        self.examine_document(doc)
+    }
+
+    fn rebuild(&self, doc: &DocName, updates: Vec<Bytes>, now_ms: u64) -> Result<(), StoreError> {
+        self.rebuild_document(doc, updates, now_ms)
+    }
+
     fn make_durable(&self) -> Result<(), StoreError> {
         const OP: &str = "sync";
         let mut writer = self.writer(OP)?;
@@ -304,6 +326,7 @@ fn new_entry(now_ms: u64) -> Entry {
         created_ms: now_ms,
         updated_ms: now_ms,
         deleted_ms: None,
+        damaged: false,
     };
     Entry { head, generation: 0, untidy: false }
 }

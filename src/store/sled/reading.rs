@@ -167,9 +167,13 @@ impl SledStore {
                     break;
                 }
                 let name = keys::head_name(&key).ok_or_else(|| engine("a catalogue key is malformed".to_owned()))?;
-                let entry = decode_entry(&name, &raw)?;
-                if listed.shows(&entry.head) {
-                    found.push((name, entry.head));
+                let head = match decode_entry(&name, &raw) {
+                    Ok(entry) => entry.head,
+                    // It must not hide the others.
+                    Err(_) => DocHead { damaged: true, ..DocHead::default() },
+                };
+                if listed.shows(&head) {
+                    found.push((name, head));
                 }
             }
             Ok(found)

@@ -1,6 +1,6 @@
 //! A vacuum: killed at each step, stopped, on damaged databases, under readers.
 
-use super::super::super::DamagedRecord;
+use super::super::super::DamagedEntry;
 use super::super::vacuum::VacuumStep;
 use super::*;
 
@@ -168,7 +168,7 @@ fn s12_damaged_records_are_moved_and_named() {
         (Some("d"), "snapshot 8"),
     ];
     assert_eq!((named.as_slice(), report.damaged_records), (&expected[..], 4));
-    let DamagedRecord { why, .. } = &report.damaged[3];
+    let DamagedEntry { why, .. } = &report.damaged[3];
     assert!(why.contains("checksum"), "{why}");
     assert_eq!(store.db().expect("is open").get(&key).expect("reads").as_deref(), Some(&flipped[..]));
     assert!(matches!(store.load(&doc("d")), Err(StoreError::Damaged { .. })));
