@@ -10,7 +10,8 @@
 //! 6. `store` is the library: snapshots and update logs, filled from the journal.
 //! 7. `backup` is the file that all documents fit into, for the day the disk is lost.
 //! 8. `auth` says who may do what: keys, tokens, and what they grant.
-//! 9. `cli` is where all rooms meet; `weft serve` starts there.
+//! 9. `migrate` reads other servers' storage, and knows nothing of ours.
+//! 10. `cli` is where all rooms meet; `weft serve` starts there.
 //!
 //! [`ids`] and [`limits`] are the words and the bounds that all rooms share. `wire` and `replica` build without the
 //! feature `serve`, which holds every dependency that touches a socket, a disk or a clock.
@@ -34,6 +35,8 @@ pub mod data_dir;
 pub mod hub;
 #[cfg(feature = "serve")]
 pub mod journal;
+#[cfg(feature = "serve")]
+pub mod migrate;
 #[cfg(feature = "serve")]
 pub mod server;
 #[cfg(feature = "serve")]

@@ -273,3 +273,17 @@ pub const BACKUP_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const CUT_BYTES_MAX: usize = 128 << 20;
 /// Fixed cost charged for each of them beside its name: the entry and its place in the map.
 pub const CUT_ENTRY_COST: usize = 200;
+
+// ---- migration from other servers ---------------------------------------------------------------------------------
+
+/// Bytes of updates read of one document of another server; a larger one is skipped by name. The document is held whole,
+/// so that nothing of it is imported unless all of it is valid; several times the largest ones that such servers manage.
+pub const MIGRATE_DOCUMENT_BYTES_MAX: usize = 256 << 20;
+/// Fixed cost charged to that for each update beside its bytes.
+pub const MIGRATE_UPDATE_COST: usize = 64;
+/// Largest log of a LevelDB database, bytes: LevelDB begins a new one after 4 MiB, and it is held in memory.
+pub const MIGRATE_LOG_BYTES_MAX: u64 = 256 << 20;
+/// Deepest nesting of directories with update files; a document name cannot have more parts than half its bytes.
+pub const MIGRATE_DIRECTORY_DEPTH_MAX: usize = DOC_NAME_BYTES_MAX / 2;
+/// Documents that were not imported whole, listed in one JSON report; all are counted, and named on stderr.
+pub const SKIPPED_LISTED_MAX: usize = 10_000;

@@ -22,6 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["ids", "limits", "wire", "hub", "auth", "config"]),
     ("config", &["ids", "limits"]),
     ("data_dir", &["ids", "limits"]),
+    // Other servers' storage: names and valid updates come out of it, whatever becomes of them.
+    ("migrate", &["ids", "limits", "wire"]),
     ("telemetry", &["ids", "limits", "config"]),
     (
         "cli",
@@ -39,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "data_dir",
             "telemetry",
+            "migrate",
         ],
     ),
 ];
@@ -67,6 +70,8 @@ const NAMED_ONCE: &[(&str, &[&str])] = &[
     ("sled", &["store/sled/"]),
     ("warp", &["server/"]),
     ("ring", &["auth/"]),
+    ("rusqlite", &["migrate/hocuspocus.rs"]),
+    ("snap", &["migrate/leveldb/"]),
     ("bincode", &["store/record.rs", "journal/record.rs"]),
     ("yrs", &["replica/"]),
     ("tokio", &["hub/", "server/", "cli/", "journal/", "store/"]),

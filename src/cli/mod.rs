@@ -11,6 +11,7 @@ mod health;
 mod import;
 mod keys;
 mod ls;
+mod migrate;
 mod output;
 mod part;
 mod progress;
@@ -35,7 +36,7 @@ use self::compact::CompactArgs;
 use self::export::ExportArgs;
 use self::failure::Failure;
 use self::health::HealthArgs;
-use self::import::ImportArgs;
+use self::import::{ImportArgs, Work};
 use self::ls::LsArgs;
 use self::output::Output;
 use self::restore::RestoreArgs;
@@ -135,8 +136,11 @@ pub fn main() -> ExitCode {
             ("export", checked.and_then(|()| run()))
         }
         Command::Import(args) => {
-            let run = |update| {
-                with_backend(&args.at, IfAbsent::Create, async |b, out| import::run(&args, update, b, out).await)
+            let run = |work| match work {
+                Work::Migration(migration) if migration.dry_run => {
+                    with_output(&args.at, |out| migrate::dry_run(*migration, out))
+                }
+                work => with_backend(&args.at, IfAbsent::Create, async |b, out| import::run(work, b, out).await),
             };
             ("import", args.read().and_then(run))
         }
@@ -236,6 +240,8 @@ mod tests {
             "weft ls --deleted --json",
             "weft rm a",
             "weft rm a b/c --json --data /x",
+            "weft import --from y-sweet dir",
+            "weft import --from updates dir --prefix p/ --only a --only b* --dry-run --list --json --data /x",
             "weft compact a b",
             "weft compact --all",
             "weft compact --min-log-bytes 5",
@@ -266,6 +272,11 @@ mod tests {
             "weft import d",
             "weft rm",
             "weft rm --all",
+            "weft import",
+            "weft import --from y-sweet",
+            "weft import d f --from y-sweet dir",
+            "weft import d f --prefix p",
+            "weft import --dry-run",
             "weft compact",
             "weft compact --dry-run",
             "weft compact a --all",

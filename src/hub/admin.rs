@@ -90,6 +90,9 @@ pub struct ImportReport {
     pub accepted_bytes: u64,
     /// Bytes of it that wait for a missing update.
     pub parked_bytes: u64,
+    /// The document did not exist before.
+    #[serde(default)]
+    pub created: bool,
     /// The document had been deleted and was made anew, from this update alone.
     #[serde(default)]
     pub recreated: bool,

@@ -287,6 +287,8 @@ impl Task {
     async fn carry_out(&mut self, replica: &Replica, effects: Effects) {
         let Effects { append, broadcast, presence, send, offered, close, wake_at, broken: _ } = effects;
         let mut written = true;
+        // Nothing was ever logged before this turn.
+        let first = append.first().is_some_and(|(seq, _)| *seq == Seq(1));
         if !append.is_empty() {
             let doc = &self.mailbox.doc;
             let record = |(seq, update)| Record::update(doc.clone(), seq, update);
@@ -321,7 +323,7 @@ impl Task {
             }
         }
         for (number, offered) in offered {
-            self.decide_import(number, offered, written);
+            self.decide_import(number, offered, written, first);
         }
         for (id, reason) in close {
             if let Some(peer) = self.peers.get(&id) {
@@ -344,7 +346,7 @@ impl Task {
         }
     }
 
-    fn decide_import(&mut self, number: u64, offered: Offered, written: bool) {
+    fn decide_import(&mut self, number: u64, offered: Offered, written: bool, first: bool) {
         let Some((offered_bytes, reply)) = self.deciding.get_mut(number as usize) else { return };
         let (offered_bytes, Some(reply)) = (*offered_bytes, reply.take()) else { return };
         let report = ImportReport {
@@ -353,6 +355,7 @@ impl Task {
             accepted_bytes: offered.accepted_bytes as u64,
             parked_bytes: offered.parked_bytes as u64,
             recreated: self.recreating && offered.accepted_bytes + offered.parked_bytes > 0,
+            created: first && !self.recreating && offered.accepted_bytes + offered.parked_bytes > 0,
         };
         let refused = match offered.refused {
             Some(_) if self.failure_seen => Some(self.hub.storage_error()),

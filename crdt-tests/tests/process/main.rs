@@ -13,6 +13,7 @@ mod frames;
 mod golden;
 mod health;
 mod hostile;
+mod migrate;
 mod nth;
 mod patience;
 mod power_cut;
