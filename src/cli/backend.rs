@@ -324,6 +324,7 @@ mod tests {
         assert_eq!(backend.update(&doc("other")).await.expect("exports"), WEFT);
         let never = backend.delete(&doc("nope")).await.expect_err("is not there");
         assert!(!never.concerns_all_documents() && never.text.contains("weft ls"), "{never}");
+        assert_eq!(backend.list("", None).await.map(|d| d.len()), Ok(3), "and everything is in the store");
         let stored = backend.storage().await.expect("measures");
         assert_eq!((stored.documents, stored.dead_bytes), (3, stored.disk_bytes - stored.live_bytes));
         assert!(stored.live_bytes > 100, "{stored:?}");

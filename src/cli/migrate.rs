@@ -28,20 +28,20 @@ pub(super) struct MigrateArgs {
     #[arg(long, num_args = 2, value_names = ["KIND", "PATH"], conflicts_with_all = ["doc", "file"])]
     from: Option<Vec<OsString>>,
     /// With --from: put this before each name
-    #[arg(long, value_name = "P", default_value = "", hide_default_value = true, requires = "from")]
+    #[arg(long, value_name = "P", default_value = "", hide_default_value = true, requires = "from", conflicts_with_all = ["doc", "file"])]
     prefix: String,
     /// With --from: only this name of the source, or all that begin with it if it ends in *; may be given several times
-    #[arg(long, value_name = "PATTERN", requires = "from")]
+    #[arg(long, value_name = "PATTERN", requires = "from", conflicts_with_all = ["doc", "file"])]
     only: Vec<String>,
     /// With --from y-leveldb: take names as they are stored. Without it they are percent-decoded, because y-websocket's
     /// server stores the path of the URL as it came
-    #[arg(long, requires = "from")]
+    #[arg(long, requires = "from", conflicts_with_all = ["doc", "file"])]
     raw_names: bool,
     /// With --from: read and check everything, write nothing
-    #[arg(long, requires = "from")]
+    #[arg(long, requires = "from", conflicts_with_all = ["doc", "file"])]
     dry_run: bool,
     /// With --from: list all documents, not only those that were skipped
-    #[arg(long, requires = "from")]
+    #[arg(long, requires = "from", conflicts_with_all = ["doc", "file"])]
     list: bool,
 }
 

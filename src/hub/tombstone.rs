@@ -66,7 +66,8 @@ impl Task {
     /// Makes the deletion durable, then tells everybody. `None`, and the admin told, when storage fails.
     pub(super) async fn delete(&mut self, last_seq: Seq, reply: Reply<DeleteReport>) -> Option<Tombstone> {
         let tombstone = Tombstone { seq: last_seq.next(), at_ms: now_ms() };
-        if !self.record(tombstone).await {
+        // The journal may still be sound, but a store that has failed would never come to know of it (S7).
+        if self.hub.storage_has_failed() || !self.record(tombstone).await {
             let _ = reply.send(Err(self.hub.storage_error()));
             return None;
         }

@@ -492,7 +492,8 @@ async fn workload(disk: &Disk) -> Option<(u64, u64, u64)> {
     }
     let acked = acks.acked().0;
     let health = journal.health().borrow().clone();
-    if health != JournalHealth::Ok {
+    // A disk that was full for one operation is left by itself (S9).
+    if matches!(health, JournalHealth::Failed(_)) {
         let append = journal.append(vec![nth("doc", 1_000, 10)], None).await;
         assert!(matches!(append, Err(JournalError::Failed(_))), "{append:?}");
         assert!(journal.close().await.is_err());
