@@ -36,6 +36,8 @@ pub mod hub;
 #[cfg(feature = "serve")]
 pub mod journal;
 #[cfg(feature = "serve")]
+pub mod metrics;
+#[cfg(feature = "serve")]
 pub mod migrate;
 #[cfg(feature = "serve")]
 pub mod server;

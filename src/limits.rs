@@ -109,6 +109,12 @@ pub const ADMIN_BODY_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const ADMIN_SMALL_BODY_BYTES_MAX: usize = 64 << 10;
 /// Pieces of a streamed answer that may wait for a caller's socket. A piece has 64 KiB or so; whoever makes them waits.
 pub const ADMIN_STREAM_PIECES_MAX: usize = 8;
+/// Time that answers of the admin listener get to leave when the server ends.
+pub const ADMIN_STOP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Documents in the answer to what happens now, unless the caller says otherwise…
+pub const TOP_DEFAULT: usize = 20;
+/// …and at most.
+pub const TOP_MAX: usize = 1_000;
 /// Documents in one page of a list, unless the caller says otherwise…
 pub const LIST_DEFAULT: usize = 1_000;
 /// …and at most.

@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("ids", &["limits"]),
     ("limits", &[]),
+    ("metrics", &[]),
     ("wire", &["ids", "limits"]),
     ("replica", &["ids", "limits", "wire"]),
-    ("journal", &["ids", "limits"]),
+    ("journal", &["ids", "limits", "metrics"]),
     ("store", &["ids", "limits"]),
     // A file format: it must be readable by whoever has a file and nothing else.
     ("backup", &["ids", "limits"]),
     // It alone can say what all documents were at one instant, so it writes that down in the format of `backup`.
-    ("hub", &["ids", "limits", "wire", "replica", "journal", "store", "backup"]),
+    ("hub", &["ids", "limits", "metrics", "wire", "replica", "journal", "store", "backup"]),
     // Who may do what is decided without sockets and without documents, so that it can be tried with a table of tokens.
     ("auth", &["ids", "limits"]),
-    ("server", &["ids", "limits", "wire", "hub", "auth", "config"]),
+    ("server", &["ids", "limits", "metrics", "wire", "hub", "auth", "config"]),
     ("config", &["ids", "limits"]),
     ("data_dir", &["ids", "limits"]),
     // Other servers' storage: names and valid updates come out of it, whatever becomes of them.
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "ids",
             "limits",
+            "metrics",
             "wire",
             "replica",
             "journal",

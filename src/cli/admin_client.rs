@@ -19,11 +19,12 @@ use super::now_ms;
 use crate::auth::RevokeReport;
 use crate::data_dir::AdminFile;
 use crate::hub::{
-    CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery, StorageReport, VacuumProgress,
-    VacuumReport, VerifyPage, VerifyQuery, VerifyReport,
+    CompactReport, DeleteReport, DocActivity, DocReport, DocSummary, ImportReport, ListQuery, StorageReport,
+    VacuumProgress, VacuumReport, VerifyPage, VerifyQuery, VerifyReport,
 };
 use crate::ids::DocName;
 use crate::limits::LIST_MAX;
+use crate::metrics::Durations;
 
 /// Time to reach a listener on the same machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -61,6 +62,27 @@ impl Streamed {
         }
         Ok(None)
     }
+}
+
+/// The answer of `GET top`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Sample {
+    pub(super) uptime_ms: u64,
+    pub(super) connections: u64,
+    pub(super) behind: u64,
+    pub(super) documents: u64,
+    pub(super) updates_total: u64,
+    pub(super) received_bytes_total: u64,
+    pub(super) sent_bytes_total: u64,
+    pub(super) ack: Durations,
+    pub(super) journal_pending_bytes: u64,
+    pub(super) unacked: u64,
+    pub(super) oldest_unacked_ms: u64,
+    pub(super) store_bytes: Option<u64>,
+    pub(super) disk_free_bytes: Option<u64>,
+    pub(super) disk_total_bytes: Option<u64>,
+    pub(super) storage_failed: Option<String>,
+    pub(super) docs: Vec<DocActivity>,
 }
 
 /// The answer of `GET docs`.
@@ -158,6 +180,11 @@ impl AdminClient {
             }
         }
         Err(unreachable(self.addr, self.pid, "its answer ended early; the store is whole, the old one or the new one"))
+    }
+
+    /// What the server has done, and its busiest documents.
+    pub(super) async fn top(&mut self, limit: u64) -> Result<Sample, Failure> {
+        self.json(Method::GET, &format!("/api/v1/top?limit={limit}")).await
     }
 
     /// All about one document.

@@ -366,7 +366,7 @@ mod tests {
         let mut data = DataDir::open(dir.path()).expect("opens");
         let hub = serve::open_hub(&data, HubOptions::default()).await.expect("opens");
         let loopback = "127.0.0.1:0".parse().expect("an address");
-        let options = AdminOptions { credential: "secret".to_owned(), authority: None };
+        let options = AdminOptions { credential: "secret".to_owned(), authority: None, drain: Duration::ZERO };
         let server = AdminServer::start(
             Address::take(loopback).expect("a free port"),
             &options,

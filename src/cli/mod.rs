@@ -20,6 +20,7 @@ mod rm;
 pub mod serve;
 mod show;
 mod token;
+mod top;
 mod verify;
 
 use std::io::{self, IsTerminal};
@@ -43,6 +44,7 @@ use self::restore::RestoreArgs;
 use self::rm::RmArgs;
 use self::show::ShowArgs;
 use self::token::TokenArgs;
+use self::top::TopArgs;
 use self::verify::VerifyArgs;
 use crate::config::{LogFormat, ServeArgs};
 use crate::telemetry;
@@ -91,6 +93,8 @@ enum Command {
     Token(Box<TokenArgs>),
     /// Read every record and checksum and say what is wrong; with --repair, put it right
     Verify(VerifyArgs),
+    /// Watch a running server: documents, connections, rates, lag
+    Top(TopArgs),
     /// Say whether a server runs on the directory and takes edits
     Health(HealthArgs),
 }
@@ -156,6 +160,7 @@ pub fn main() -> ExitCode {
         }
         Command::Token(args) => ("token", token::main(&args)),
         Command::Verify(args) => ("verify", verify::main(&args)),
+        Command::Top(args) => ("top", with_output(&args.at, |out| top::run(&args, out))),
         Command::Health(args) => ("health", with_output(&args.at, |out| health::run(&args, out))),
         Command::Compact(args) => {
             ("compact", with_backend(&args.at, IfAbsent::Fail, async |b, out| compact::run(&args, b, out).await))

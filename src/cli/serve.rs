@@ -118,7 +118,8 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
 
     let draining = DrainFlag::default();
     let credential = new_credential().map_err(Failure::open)?;
-    let admin_options = AdminOptions { credential: credential.clone(), authority: authority.clone() };
+    let admin_options =
+        AdminOptions { credential: credential.clone(), authority: authority.clone(), drain: settings.drain };
     let sessions = Sessions::default();
     let admin = AdminServer::start(admin_address, &admin_options, hub.clone(), sessions.clone(), draining.clone())
         .map_err(|error| cannot_listen("admin-listen", settings.admin_listen, &error))?;
@@ -127,7 +128,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         path_decode: settings.path_decode,
         authority,
     };
-    let server = Server::start(address, &server_options, hub.clone(), sessions, draining)
+    let server = Server::start(address, &server_options, hub.clone(), sessions, draining.clone())
         .map_err(|error| cannot_listen("listen", settings.listen, &error))?;
     let reachable =
         AdminFile { listen: server.local_addr(), admin: admin.local_addr(), credential, pid: std::process::id() };
@@ -140,8 +141,11 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
     drop(entered);
 
     runtime.block_on(async {
-        let told = signals.next().await;
-        tracing::info!(signal = told.name(), connections = server.connections(), "draining");
+        let told = tokio::select! {
+            told = signals.next() => told.name(),
+            () = draining.asked() => "an admin",
+        };
+        tracing::info!(told_by = told, connections = server.connections(), "draining");
         tokio::spawn(async move {
             let again = signals.next().await;
             tracing::warn!(signal = again.name(), "ending at once");

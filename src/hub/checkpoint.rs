@@ -100,10 +100,19 @@ impl Inner {
             let carried = tokio::task::spawn_blocking(move || carry(&hub)).await;
             let touched = match carried {
                 Ok(Ok(touched)) => touched,
-                Ok(Err(CarryError::Store(error))) => return Err(self.store_failed(&error)),
-                Ok(Err(error @ (CarryError::Journal(_) | CarryError::Aside(_)))) => return Err(self.fail(&error)),
-                Err(panic) => return Err(self.fail(&panic)),
+                Ok(Err(error)) => {
+                    self.stats.checkpoint_errors.add(1);
+                    return Err(match error {
+                        CarryError::Store(error) => self.store_failed(&error),
+                        error @ (CarryError::Journal(_) | CarryError::Aside(_)) => self.fail(&error),
+                    });
+                }
+                Err(panic) => {
+                    self.stats.checkpoint_errors.add(1);
+                    return Err(self.fail(&panic));
+                }
             };
+            self.stats.checkpoints.observe(started.elapsed());
             debug!(documents = touched.len(), took_ms = started.elapsed().as_millis() as u64, "checkpoint");
             self.compactions.suggest(touched);
         }
@@ -201,8 +210,15 @@ impl Inner {
     pub(super) async fn fold(self: &Arc<Self>, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
         let _turn = self.compactions.turn.lock().await;
         let (hub, name) = (self.clone(), doc.clone());
+        let began = Instant::now();
         let folded = tokio::task::spawn_blocking(move || fold(&hub, &name, dry_run)).await;
-        folded.unwrap_or_else(|panic| Err(HubError::cannot_compact(doc, &panic)))
+        let folded = folded.unwrap_or_else(|panic| Err(HubError::cannot_compact(doc, &panic)));
+        match &folded {
+            Ok(report) if report.written => self.stats.folds.observe(began.elapsed()),
+            Ok(_) | Err(HubError::NoSuchDocument(_)) => {}
+            Err(_) => self.stats.folds_failed.add(1),
+        }
+        folded
     }
 }
 
@@ -386,6 +402,7 @@ fn close_gaps(last: Seq, updates: &mut Vec<(Seq, Bytes)>) -> Option<(Seq, u64)> 
 fn set_aside(hub: &Inner, append: LogAppend, why: &StoreError) -> Result<(), CarryError> {
     let LogAppend { doc, updates } = append;
     let Some(quarantine) = &hub.options.quarantine else { return Err(CarryError::Aside(why.to_string())) };
+    hub.stats.set_aside.add(1);
     let kept = quarantine::keep_journal(quarantine, &doc, &why.to_string(), &updates)
         .map_err(|error| CarryError::Aside(error.to_string()))?;
     error!(

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+use super::figures::Rate;
 use super::{DeleteReport, HubError, ImportReport, PeerSink};
 use crate::ids::{Access, DocName, PeerId, Seq};
 use crate::journal::DurableSink;
@@ -30,6 +31,8 @@ pub struct Mailbox {
     wants_durable: AtomicBool,
     storage_failed: AtomicBool,
     peers: AtomicU64,
+    /// How much happens here, as the document's task last said.
+    pub rate: Rate,
 }
 
 #[derive(Default)]
@@ -178,6 +181,7 @@ impl Mailbox {
             wants_durable: AtomicBool::new(false),
             storage_failed: AtomicBool::new(false),
             peers: AtomicU64::new(0),
+            rate: Rate::new(),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod admin;
 mod backup;
 mod checkpoint;
 mod cut;
+pub mod figures;
 mod import;
 mod mailbox;
 pub mod peer;
@@ -36,6 +37,7 @@ pub use self::admin::{
     CompactReport, DeleteReport, DocReport, DocSummary, ImportReport, ListQuery, StorageReport, VacuumReport,
 };
 pub use self::backup::BackupPieces;
+pub use self::figures::{DocActivity, Figures};
 pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
 pub use self::space::Disk;
 pub use self::verify::{VerifyPage, VerifyProblem, VerifyQuery, VerifyReport};
@@ -43,6 +45,7 @@ pub use crate::store::{DamagedEntry, VacuumProgress};
 
 use self::checkpoint::{Checkpoints, Compactions};
 use self::cut::Cuts;
+use self::figures::Stats;
 use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
 use self::space::Space;
 use self::task::Task;
@@ -73,6 +76,7 @@ struct Inner {
     checkpoints: Checkpoints,
     compactions: Compactions,
     vacuums: Vacuums,
+    stats: Stats,
     cuts: Arc<Cuts>,
     /// What runs beside the documents' tasks, ended by a drain.
     background: Mutex<Vec<AbortHandle>>,
@@ -218,6 +222,7 @@ impl Hub {
             checkpoints: Checkpoints::default(),
             compactions: Compactions::default(),
             vacuums: Vacuums::default(),
+            stats: Stats::default(),
             cuts: Arc::default(),
             background: Mutex::default(),
         });
@@ -464,13 +469,14 @@ impl Inner {
         work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, HubError> {
         let store = self.store.clone();
-        match tokio::task::spawn_blocking(move || work(&*store)).await {
+        let done = match tokio::task::spawn_blocking(move || work(&*store)).await {
             Ok(result) => result.map_err(|e| match e {
                 StoreError::Damaged { ref doc, .. } => HubError::cannot_open(doc, &e),
                 StoreError::Engine { .. } | StoreError::DiskFull { .. } => HubError::Storage(e.to_string()),
             }),
             Err(panic) => Err(HubError::Storage(panic.to_string())),
-        }
+        };
+        done.inspect_err(|_| self.stats.read_errors.add(1))
     }
 
     /// Notes that storage failed, and tells every document (S7).
@@ -503,6 +509,7 @@ impl Inner {
             Ok(JournalHealth::Ok | JournalHealth::Full(_)) | Err(_) => return,
         };
         tracing::error!(cause, "journal failed: writes are refused until a restart");
+        self.stats.journal_errors.add(1);
         self.fail(&cause);
     }
 

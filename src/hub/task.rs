@@ -236,6 +236,8 @@ impl Task {
             if let Some(broken) = effects.broken {
                 return Err(broken);
             }
+            self.hub.stats.count(&effects.tally);
+            self.mailbox.rate.count(&effects.tally, self.idle_since);
             self.carry_out(replica, effects).await;
         }
         self.deciding.clear();
@@ -285,7 +287,7 @@ impl Task {
 
     /// Carries out one turn's effects, in the order in which [`Effects`] lists them.
     async fn carry_out(&mut self, replica: &Replica, effects: Effects) {
-        let Effects { append, broadcast, presence, send, offered, close, wake_at, broken: _ } = effects;
+        let Effects { append, broadcast, presence, send, offered, close, wake_at, tally: _, broken: _ } = effects;
         let mut written = true;
         // Nothing was ever logged before this turn.
         let first = append.first().is_some_and(|(seq, _)| *seq == Seq(1));
@@ -387,6 +389,7 @@ impl Task {
             _ => None,
         };
         error!(doc = ?self.mailbox.doc, error = %broken.error, bytes = broken.update.len(), ?culprit, "document broke");
+        self.hub.stats.broken.add(1);
         quarantine::keep_update(self.hub.options.quarantine.as_deref(), &self.mailbox.doc, &broken.update);
         for (id, peer) in &self.peers {
             let reason = if culprit == Some(*id) { CloseReason::UpdateRefused } else { CloseReason::Reload };
@@ -497,6 +500,7 @@ fn answer(replica: &mut Replica, query: Query) -> Result<(), Broken> {
 async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Form, HubError> {
     let _turn = hub.loads.acquire().await.map_err(|_| HubError::Draining)?;
     let (hub, doc) = (hub.clone(), mailbox.doc.clone());
+    let (began, waits) = (Instant::now(), hub.clone());
     let loaded = tokio::task::spawn_blocking(move || {
         let Some(stored) = hub.store.load(&doc).map_err(|e| HubError::cannot_open(&doc, &e))? else {
             return Ok(Form::Live(Box::default()));
@@ -509,7 +513,9 @@ async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Form, HubError
         let replica = Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(&doc, &e))?;
         Ok(Form::Live(Box::new(replica)))
     });
-    loaded.await.unwrap_or_else(|panic| Err(HubError::cannot_open(&mailbox.doc, &panic)))
+    let loaded = loaded.await.unwrap_or_else(|panic| Err(HubError::cannot_open(&mailbox.doc, &panic)));
+    waits.stats.loads.observe(began.elapsed());
+    loaded
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod recovery;
 mod salvage;
 mod segment;
 mod shelf;
+mod stats;
 mod walk;
 mod writer;
 
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -43,6 +45,7 @@ pub use record::{Body, Record};
 pub use recovery::Recovery;
 pub use salvage::{DamagedSegment, Unreadable};
 pub use segment::SegmentId;
+pub use stats::{Disk, JournalFigures};
 pub use walk::SegmentReader;
 
 use crate::limits::{
@@ -54,6 +57,7 @@ use patience::Patience;
 use prepare::Preparer;
 use queue::{Append, Entry, Queue};
 use shelf::Shelf;
+use stats::Stats;
 use writer::Writer;
 
 /// Whoever waits for appends to become durable. Called from the writer's thread; must not block, nor panic.
@@ -130,6 +134,7 @@ struct Shared {
     shelf: Shelf,
     /// Of synced records that are in the journal, active segment included.
     bytes_pending: AtomicU64,
+    stats: Stats,
     health: watch::Sender<JournalHealth>,
     patience: Patience,
 }
@@ -223,6 +228,7 @@ impl Journal {
             queue: Queue::new(),
             shelf,
             bytes_pending: AtomicU64::new(recovery.record_bytes),
+            stats: Stats::default(),
             health: watch::Sender::new(JournalHealth::Ok),
             patience: Patience::default(),
         });
@@ -261,7 +267,13 @@ impl Journal {
             }
             bytes += len;
         }
-        self.push(bytes, |cost| Entry::Append(Append { records, sink, seq, cost })).await
+        let (count, since) = (records.len() as u64, Instant::now());
+        self.push(bytes, |cost| {
+            // Before the writer can see it, which counts it down.
+            self.shared().stats.appended(count);
+            Entry::Append(Append { records, sink, seq, cost, since })
+        })
+        .await
     }
 
     /// Takes `bytes` from the budget and queues an entry. Nothing is awaited after the budget is taken.
@@ -315,6 +327,11 @@ impl Journal {
     /// Bytes of durable records that are in the journal and not yet removed from it. Decides when to make a checkpoint.
     pub fn bytes_pending(&self) -> u64 {
         self.shared().bytes_pending.load(Ordering::Relaxed)
+    }
+
+    /// How it is doing.
+    pub fn figures(&self) -> JournalFigures {
+        self.shared().figures()
     }
 
     /// Whether it still works; may change between `Ok` and `Full`, and once to `Failed`.

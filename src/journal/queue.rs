@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -19,6 +20,8 @@ pub(super) struct Append {
     pub(super) seq: Seq,
     /// Bytes of the budget to give back.
     pub(super) cost: usize,
+    /// When it was queued.
+    pub(super) since: Instant,
 }
 
 pub(super) enum Entry {
@@ -154,6 +157,14 @@ impl Queue {
         drop(state);
         self.wake.notify_one();
         entries
+    }
+
+    /// Since when the first append has been waiting.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.state().entries.iter().find_map(|entry| match entry {
+            Entry::Append(append) => Some(append.since),
+            Entry::Rotate { .. } | Entry::Close { .. } => None,
+        })
     }
 
     /// Why nothing is taken any more.

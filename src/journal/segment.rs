@@ -20,6 +20,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::JournalError;
 use super::files::SegmentFile;
@@ -203,9 +204,15 @@ impl ActiveSegment {
 
     /// Writes a group of records with one write and one sync. The rest of the last page is filled with zeros, which
     /// spares a read when that page of a recycled file is not cached, and tells a torn end from a clean one.
+    /// Gives the time that the sync took.
     ///
     /// Should the disk have no room for it, which a preallocated segment rarely needs, `wait` says whether to try again.
-    pub(super) fn commit(&mut self, group: &mut Vec<u8>, records: u64, wait: Wait<'_>) -> Result<(), JournalError> {
+    pub(super) fn commit(
+        &mut self,
+        group: &mut Vec<u8>,
+        records: u64,
+        wait: Wait<'_>,
+    ) -> Result<Duration, JournalError> {
         let end = self.offset + group.len() as u64;
         let padded = end.next_multiple_of(PAGE_BYTES).min(self.file_len.max(end));
         group.resize((padded - self.offset) as usize, 0);
@@ -214,11 +221,13 @@ impl ActiveSegment {
                 return Err(error);
             }
         }
+        let begun = Instant::now();
         self.file.sync().map_err(JournalError::io("sync", &self.path))?;
+        let synced_in = begun.elapsed();
         self.offset = end;
         self.records += records;
         self.file_len = self.file_len.max(padded);
-        Ok(())
+        Ok(synced_in)
     }
 
     /// Ends the segment for good. The seal is a group of its own, so that it vouches for all before it (see `record`).

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -40,6 +41,8 @@ struct Waiting {
     sink: Option<Arc<dyn DurableSink>>,
     seq: Seq,
     cost: usize,
+    records: u64,
+    since: Instant,
 }
 
 impl Writer {
@@ -92,6 +95,10 @@ impl Writer {
 
     fn write_until_closed(&mut self) -> Result<(), JournalError> {
         while self.shared.queue.take(&mut self.taken) {
+            self.shared.stats.writing(self.taken.iter().find_map(|entry| match entry {
+                Entry::Append(append) => Some(append.since),
+                Entry::Rotate { .. } | Entry::Close { .. } => None,
+            }));
             while let Some(entry) = self.taken.pop_front() {
                 match entry {
                     Entry::Append(append) => self.gather(append)?,
@@ -105,13 +112,14 @@ impl Writer {
                 }
             }
             self.commit()?;
+            self.shared.stats.writing(None);
         }
         self.seal()
     }
 
     /// Encodes an append into the group. Commits on the way when the group or the segment is full.
     fn gather(&mut self, append: Append) -> Result<(), JournalError> {
-        let Append { records, sink, seq, cost } = append;
+        let Append { records, sink, seq, cost, since } = append;
         for record in &records {
             if let Err(error) = self.encode(record) {
                 self.shared.fail(&error.to_string());
@@ -121,7 +129,7 @@ impl Writer {
                 return Err(error);
             }
         }
-        self.waiting.push_back(Waiting { sink, seq, cost });
+        self.waiting.push_back(Waiting { sink, seq, cost, records: records.len() as u64, since });
         Ok(())
     }
 
@@ -150,10 +158,11 @@ impl Writer {
         };
         let bytes = self.group.len() as u64;
         let mut waited = false;
-        active.commit(&mut self.group, self.group_records, &mut |error| {
+        let synced_in = active.commit(&mut self.group, self.group_records, &mut |error| {
             waited = true;
             self.shared.wait_for_room(error)
         })?;
+        self.shared.stats.sync.observe(synced_in);
         if waited {
             self.shared.found_room();
         }
@@ -161,7 +170,9 @@ impl Writer {
         self.group.clear();
         self.group.shrink_to(JOURNAL_GROUP_BYTES_MAX);
         self.group_records = 0;
-        while let Some(Waiting { sink, seq, cost }) = self.waiting.pop_front() {
+        let now = Instant::now();
+        while let Some(Waiting { sink, seq, cost, records, since }) = self.waiting.pop_front() {
+            self.shared.stats.acked(records, now.saturating_duration_since(since));
             self.shared.budget.add_permits(cost);
             if let Some(sink) = sink {
                 sink.durable(seq);

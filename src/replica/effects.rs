@@ -37,8 +37,29 @@ pub struct Effects {
     pub close: Vec<(PeerId, CloseReason)>,
     /// When to come back with [`super::Event::Timer`], if nothing else happens before.
     pub wake_at: Option<Instant>,
+    /// What became of the updates.
+    pub tally: Tally,
     /// The document broke; nothing of this turn may be carried out. The hub ends the task and loads it anew.
     pub broken: Option<Broken>,
+}
+
+/// What became of the updates of a turn, by number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// They brought something new.
+    pub applied: u32,
+    /// Bytes of those.
+    pub applied_bytes: u64,
+    /// They brought nothing new.
+    pub known: u32,
+    /// They wait for a missing one, all or part of them.
+    pub parked: u32,
+    /// Nothing may be written now, or not by this peer.
+    pub refused_read_only: u32,
+    /// There is no room for another one that waits.
+    pub refused_limit: u32,
+    /// They cannot be integrated.
+    pub malformed: u32,
 }
 
 /// What became of an offered update.

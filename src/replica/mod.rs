@@ -26,7 +26,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use self::effects::{Broken, Effects, Offered, Weight};
+pub use self::effects::{Broken, Effects, Offered, Tally, Weight};
 pub use self::event::Event;
 
 use self::awareness::Awareness;
@@ -146,6 +146,21 @@ enum Refusal {
     NoRoom,
 }
 
+impl Tally {
+    fn count(&mut self, bytes: usize, taken: &Result<bool, Refusal>, parked: bool) {
+        match taken {
+            Ok(true) if parked => self.parked += 1,
+            Ok(true) => {
+                self.applied += 1;
+                self.applied_bytes += bytes as u64;
+            }
+            Ok(false) => self.known += 1,
+            Err(Refusal::NoRoom) => self.refused_limit += 1,
+            Err(Refusal::TooDeep | Refusal::Malformed) => self.malformed += 1,
+        }
+    }
+}
+
 impl Replica {
     /// A replica of stored updates, which are gated again, so that what still waits is parked again. `last_seq` is the
     /// position of the last of them; all of them count as durable.
@@ -208,7 +223,7 @@ impl Replica {
                 Event::StorageFailed => self.read_only = true,
                 Event::DiskFull(is_full) => self.disk_full = is_full,
                 Event::Offered(number, update) => {
-                    let offered = self.take_offered(update, &mut turn);
+                    let offered = self.take_offered(update, &mut turn, &mut effects.tally);
                     turn.offered.push((number, offered));
                 }
                 Event::Timer => {}
@@ -269,6 +284,8 @@ impl Replica {
             // A no-op is no write: a reader's SyncStep2 with nothing new is none of our business.
             let nothing_new =
                 gate(update, &self.content.clocks, &self.content.deleted).is_ok_and(|gated| gated.adds_nothing());
+            let counted = if nothing_new { &mut effects.tally.known } else { &mut effects.tally.refused_read_only };
+            *counted += 1;
             match peer.access {
                 _ if nothing_new => {}
                 // Stock clients send what their user types whether or not they may; to close them would only have them
@@ -281,6 +298,7 @@ impl Replica {
         }
         let parked_before = turn.parked.len();
         let taken = self.content.take(update, turn);
+        effects.tally.count(update.len(), &taken, turn.parked.len() > parked_before);
         let version = self.content.version;
         let Some(peer) = self.peers.get_mut(&id) else { return };
         // What was ready is taken even when there is no room for the rest.
@@ -315,10 +333,11 @@ impl Replica {
         effects.close.push((id, reason));
     }
 
-    fn take_offered<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>) -> Offered {
+    fn take_offered<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>, tally: &mut Tally) -> Offered {
         let mut offered = Offered { seq: Seq::ZERO, accepted_bytes: 0, parked_bytes: 0, refused: None };
         if self.read_only {
             offered.refused = Some("storage failed, writes are refused");
+            tally.refused_read_only += 1;
             return offered;
         }
         if self.disk_full {
@@ -326,7 +345,9 @@ impl Replica {
             return offered;
         }
         let parked_before = turn.parked.len();
-        match self.content.take(update, turn) {
+        let taken = self.content.take(update, turn);
+        tally.count(update.len(), &taken, turn.parked.len() > parked_before);
+        match taken {
             Ok(anything) => {
                 offered.parked_bytes = turn.parked[parked_before..].iter().map(Bytes::len).sum();
                 let all_parked = offered.parked_bytes >= update.len();

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use warp::http::Request;
 use warp::{Filter, Reply};
 
+use super::sessions::Sessions;
 use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT, HTTP_HEADERS_MAX};
 
 /// What a connection over the cap is told, as far as its socket takes it at once.
@@ -56,15 +57,17 @@ impl Address {
 }
 
 /// How many connections may be open, and how many are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Slots {
     used: Arc<AtomicUsize>,
     max: usize,
+    /// Is told of those that are turned away.
+    sessions: Option<Sessions>,
 }
 
 impl Slots {
-    pub(super) fn new(max: usize) -> Self {
-        Self { used: Arc::default(), max }
+    pub(super) fn new(max: usize, sessions: Option<Sessions>) -> Self {
+        Self { used: Arc::default(), max, sessions }
     }
 
     /// Connections open now, whether they speak HTTP or WebSocket.
@@ -74,7 +77,10 @@ impl Slots {
 
     fn take(&self, remote: SocketAddr) -> Option<Slot> {
         let next = |used| (used < self.max).then_some(used + 1);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_err() {
+            self.sessions.iter().for_each(Sessions::note_over_the_cap);
+            return None;
+        }
         Some(Slot(Arc::new(Occupied { remote, used: self.used.clone() })))
     }
 }
@@ -209,7 +215,7 @@ mod tests {
     #[test]
     fn slots_are_counted_and_given_back() {
         let remote = SocketAddr::from(([127, 0, 0, 1], 9));
-        let slots = Slots::new(2);
+        let slots = Slots::new(2, None);
         let first = slots.take(remote).unwrap();
         let second = slots.take(remote).unwrap();
         assert!(slots.take(remote).is_none());

@@ -8,7 +8,7 @@ use warp::http::{Response, StatusCode, header};
 
 use crate::auth::RevokeError;
 use crate::hub::{HubError, Readiness};
-use crate::ids::DocNameError;
+use crate::ids::{ConnId, DocNameError};
 use crate::wire::close::CloseReason;
 use crate::wire::frame::{self, FrameError};
 
@@ -88,6 +88,12 @@ impl Problem {
     /// 404: no such route.
     pub(super) fn no_such_route(path: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, "no-such-route", "There is nothing at this path", format!("no route {path:?}"))
+    }
+
+    /// 404: no such connection, or not any more.
+    pub(super) fn no_such_connection(id: ConnId) -> Self {
+        let detail = format!("no connection {} is open", id.0);
+        Self::new(StatusCode::NOT_FOUND, "no-such-connection", "The connection does not exist", detail)
     }
 
     /// 405: the route exists for other methods. Where GET is allowed, HEAD is.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 pub use self::accept::Address;
@@ -36,7 +36,9 @@ use self::documents::Documents;
 use self::session::Timing;
 use crate::auth::Authority;
 use crate::hub::{Hub, PeerSink, Readiness};
-use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX};
+use crate::limits::{
+    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX,
+};
 use crate::wire::close::CloseReason;
 
 /// Shortest pause between two groups of sessions that are closed on drain; a timer is no finer.
@@ -44,17 +46,33 @@ const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 /// Says to both listeners that the process is about to end. A clone shares the flag; it is set once.
 #[derive(Debug, Clone, Default)]
-pub struct DrainFlag(Arc<AtomicBool>);
+pub struct DrainFlag(Arc<Drain>);
+
+#[derive(Debug, Default)]
+struct Drain {
+    begun: AtomicBool,
+    wanted: Notify,
+}
 
 impl DrainFlag {
     /// From now on `/ready` answers 503 and no WebSocket is accepted.
     pub fn set(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.begun.store(true, Ordering::SeqCst);
     }
 
     /// Whether it was set.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.begun.load(Ordering::SeqCst)
+    }
+
+    /// Asks whoever runs the server to drain it.
+    pub(super) fn ask(&self) {
+        self.0.wanted.notify_one();
+    }
+
+    /// Returns when an admin has asked for a drain, also when that was before this call.
+    pub async fn asked(&self) {
+        self.0.wanted.notified().await;
     }
 }
 
@@ -132,7 +150,7 @@ impl Server {
     ) -> io::Result<Self> {
         let listener = address.listen()?;
         let addr = listener.local_addr()?;
-        let slots = Slots::new(options.connections_max);
+        let slots = Slots::new(options.connections_max, Some(sessions.clone()));
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             documents,
@@ -189,11 +207,14 @@ pub struct AdminOptions {
     pub credential: String,
     /// …or else a token that this takes, with the claim `admin`.
     pub authority: Option<Arc<Authority>>,
+    /// Over how long clients are sent away on a drain, to be told to who asks for one.
+    pub drain: Duration,
 }
 
 /// The admin listener (contract 2.3). Dropping it stops accepting.
 pub struct AdminServer {
     addr: SocketAddr,
+    slots: Slots,
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
@@ -214,9 +235,9 @@ impl AdminServer {
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let filter = admin::filter(Api::new(hub, sessions, draining, options));
-        let slots = Slots::new(ADMIN_CONNECTIONS_MAX);
-        let accepting = tokio::spawn(accept::run(listener, slots, ADMIN_BODY_BYTES_MAX, filter, stopped));
-        Ok(Self { addr, stop, accepting })
+        let slots = Slots::new(ADMIN_CONNECTIONS_MAX, None);
+        let running = accept::run(listener, slots.clone(), ADMIN_BODY_BYTES_MAX, filter, stopped);
+        Ok(Self { addr, slots, stop, accepting: tokio::spawn(running) })
     }
 
     /// Where it listens, with the real port.
@@ -224,10 +245,15 @@ impl AdminServer {
         self.addr
     }
 
-    /// Stops accepting; answers that have begun go on.
+    /// Stops accepting, and gives answers that have begun [`ADMIN_STOP_TIMEOUT`] to reach their callers: one of them may
+    /// be that to the drain itself.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         // Fails only when the loop panicked; then nothing accepts either.
         let _ = self.accepting.await;
+        let deadline = tokio::time::Instant::now() + ADMIN_STOP_TIMEOUT;
+        while self.slots.used() > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
     }
 }

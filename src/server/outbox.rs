@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -65,6 +66,10 @@ struct Queue {
     owes_caught_up: bool,
     /// The last frame is a close frame; nothing may follow it.
     sealed: bool,
+    /// Bytes that the kernel has taken.
+    sent_bytes: u64,
+    /// Frames that it has taken whole.
+    sent_frames: u64,
 }
 
 /// What [`Queue::deliver`] did.
@@ -99,6 +104,8 @@ impl Queue {
             behind: false,
             owes_caught_up: false,
             sealed: false,
+            sent_bytes: 0,
+            sent_frames: 0,
         }
     }
 
@@ -131,6 +138,8 @@ impl Queue {
                 Err(error) => return Err(Refused::Gone(error)),
             };
             let all = taken >= frame.len();
+            self.sent_bytes += taken as u64;
+            self.sent_frames += u64::from(all);
             if !all {
                 self.push(frame.clone(), kind);
                 self.begun = taken;
@@ -209,6 +218,7 @@ impl Queue {
     fn advance(&mut self, taken: usize) {
         self.bytes -= taken;
         self.begun += taken;
+        self.sent_bytes += taken as u64;
         while let Some((first, kind)) = self.frames.front()
             && self.begun >= first.len()
         {
@@ -217,6 +227,7 @@ impl Queue {
             if *kind == FrameKind::Control {
                 self.control_bytes -= cost(first);
             }
+            self.sent_frames += 1;
             self.frames.pop_front();
         }
         if self.frames.is_empty() {
@@ -257,6 +268,8 @@ enum Refused {
 
 /// The writing half of one connection, shared by its task and the tasks of its documents.
 pub(super) struct Outbox {
+    /// What came the other way.
+    pub(super) heard: Heard,
     socket: OwnedWriteHalf,
     state: Mutex<State>,
 }
@@ -269,10 +282,69 @@ struct State {
     closing: Option<CloseReason>,
     /// The socket failed or was dropped; nothing more can be sent.
     gone: bool,
+    /// The client gave no sign of life.
+    dead: bool,
     /// When the kernel last took bytes, or the first waiting frame was queued.
     progress_at: Instant,
     /// When it last took bytes of anything that a client's watchdog counts, which pings and pongs are not (WIRE g4).
     said_at: Instant,
+}
+
+/// What one client has sent, counted by its connection's task, once for each piece that it reads.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Bytes of frames.
+    pub(super) bytes: AtomicU64,
+    /// Messages that could be understood.
+    pub(super) messages: AtomicU64,
+    /// Messages that could not.
+    pub(super) malformed: AtomicU32,
+    /// How often it fell behind and was caught up by one diff.
+    pub(super) caught_up: AtomicU32,
+}
+
+/// What has gone through one connection so far, or through many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Traffic {
+    pub(super) bytes_in: u64,
+    pub(super) messages_in: u64,
+    pub(super) malformed: u64,
+    pub(super) bytes_out: u64,
+    pub(super) messages_out: u64,
+    pub(super) caught_up: u64,
+}
+
+impl std::ops::AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes_in += other.bytes_in;
+        self.messages_in += other.messages_in;
+        self.malformed += other.malformed;
+        self.bytes_out += other.bytes_out;
+        self.messages_out += other.messages_out;
+        self.caught_up += other.caught_up;
+    }
+}
+
+/// What a connection holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Bytes that wait for the socket.
+    pub(super) waiting_bytes: usize,
+    /// Its document frames are dropped until it catches up.
+    pub(super) behind: bool,
+    /// It is about to end.
+    pub(super) closing: Option<CloseReason>,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With a close frame, ours or the client's.
+    Closed(CloseReason),
+    /// The client gave no sign of life.
+    Dead,
+    /// The socket failed, or the client was gone without a word.
+    Lost,
 }
 
 /// What a connection's task has to react to.
@@ -303,10 +375,41 @@ impl Outbox {
             waker: None,
             closing: None,
             gone: false,
+            dead: false,
             progress_at: now,
             said_at: now,
         };
-        Self { socket, state: Mutex::new(state) }
+        Self { heard: Heard::default(), socket, state: Mutex::new(state) }
+    }
+
+    /// What has gone through so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        let Heard { bytes, messages, malformed, caught_up } = &self.heard;
+        let state = self.state();
+        Traffic {
+            bytes_in: bytes.load(Ordering::Relaxed),
+            messages_in: messages.load(Ordering::Relaxed),
+            malformed: malformed.load(Ordering::Relaxed).into(),
+            bytes_out: state.queue.sent_bytes,
+            messages_out: state.queue.sent_frames,
+            caught_up: caught_up.load(Ordering::Relaxed).into(),
+        }
+    }
+
+    /// What it holds now.
+    pub(super) fn load(&self) -> Load {
+        let state = self.state();
+        Load { waiting_bytes: state.queue.bytes, behind: state.queue.behind, closing: state.closing }
+    }
+
+    /// How it ended, once it has.
+    pub(super) fn ended(&self) -> Ended {
+        let state = self.state();
+        match state.closing {
+            Some(reason) => Ended::Closed(reason),
+            None if state.dead => Ended::Dead,
+            None => Ended::Lost,
+        }
     }
 
     /// Ends the connection with a close frame of its own making, such as the echo of a client's code.
@@ -404,8 +507,10 @@ impl Outbox {
     pub(super) fn abandon(&self, reset: bool) {
         let mut state = self.state();
         state.gone = true;
+        state.dead |= reset;
         state.waker = None;
-        state.queue = Queue::new(OUTBOX_BYTES_MAX);
+        let Queue { sent_bytes, sent_frames, .. } = state.queue;
+        state.queue = Queue { sent_bytes, sent_frames, ..Queue::new(OUTBOX_BYTES_MAX) };
         drop(state);
         let socket = socket2::SockRef::from(self.socket.as_ref());
         // Either call fails only on a socket that is gone already.

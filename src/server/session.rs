@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -275,7 +276,10 @@ impl Session {
         self.blocked = false;
         self.heard = true;
         match sent {
-            Ok(Ok(())) => self.ingest_owned(rest, peer),
+            Ok(Ok(())) => {
+                self.outbox.heard.messages.fetch_add(1, Ordering::Relaxed);
+                self.digest(&mut { rest }, peer)
+            }
             Ok(Err(error)) => self.close(error::close_reason(&error)),
             Err(ending) => Ingested::End(ending),
         }
@@ -288,13 +292,35 @@ impl Session {
     /// Decodes a piece of the stream and acts on each message in it.
     fn ingest<P: DocumentPeer>(&mut self, bytes: &mut [u8], peer: &P) -> Ingested {
         self.heard |= !bytes.is_empty();
+        self.outbox.heard.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.digest(bytes, peer)
+    }
+
+    /// The same for bytes that were counted before.
+    fn digest<P: DocumentPeer>(&mut self, bytes: &mut [u8], peer: &P) -> Ingested {
+        let (mut messages, garbage) = (0, self.garbage);
+        let ingested = self.work_off(bytes, peer, &mut messages);
+        let heard = &self.outbox.heard;
+        if messages > 0 {
+            heard.messages.fetch_add(messages, Ordering::Relaxed);
+        }
+        if self.garbage > garbage {
+            heard.malformed.fetch_add(self.garbage - garbage, Ordering::Relaxed);
+        }
+        ingested
+    }
+
+    fn work_off<P: DocumentPeer>(&mut self, bytes: &mut [u8], peer: &P, messages: &mut u64) -> Ingested {
         let mut input = Input::new(bytes);
         loop {
             let garbage = match self.decoder.next(&mut input) {
                 Ok(None) => return Ingested::All,
                 Ok(Some(Message::Binary(frame))) => match ywebsocket::parse(frame) {
                     Ok(Some(message)) => match offer(peer, message) {
-                        Some(Ok(())) => false,
+                        Some(Ok(())) => {
+                            *messages += 1;
+                            false
+                        }
                         Some(Err(error)) => {
                             let reason = error::close_reason(&error);
                             return self.close(reason);
@@ -358,7 +384,10 @@ impl Session {
     ) -> Poll<Ending> {
         while let Poll::Ready(output) = self.outbox.poll_output(cx) {
             match output {
-                Output::CaughtUp => peer.caught_up(),
+                Output::CaughtUp => {
+                    self.outbox.heard.caught_up.fetch_add(1, Ordering::Relaxed);
+                    peer.caught_up();
+                }
                 Output::Closing => return Poll::Ready(Ending::Close),
                 Output::Gone => return Poll::Ready(Ending::Gone),
             }

@@ -1,14 +1,20 @@
-//! The sessions that are open, so that others than their own tasks can end them: a drain all of them, a revocation some.
+//! The sessions that are open, so that others than their own tasks can look at them and end them: a drain all of them, an
+//! admin one, a revocation some.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
 use tokio::sync::Notify;
 
-use super::outbox::Outbox;
+use super::outbox::{Ended, Outbox, Traffic};
 use crate::auth::{Holder, Revocation};
 use crate::hub::PeerSink;
 use crate::ids::{ConnId, DocName};
+use crate::metrics::Counter;
 use crate::wire::close::CloseReason;
 
 /// The sessions of the public listener, as both listeners know them. A clone shares them.
@@ -19,35 +25,137 @@ pub struct Sessions(Arc<Registry>);
 struct Registry {
     open: Mutex<Open>,
     empty: Notify,
+    /// Clients that were let in.
+    let_in: Counter,
+    /// Clients whose token was no good.
+    denied: Counter,
+    /// Connections turned away because there were too many.
+    over_the_cap: Counter,
+    /// Handshakes and document names that were no good.
+    no_good: Counter,
 }
 
 #[derive(Default)]
 struct Open {
-    by_id: HashMap<ConnId, Entry>,
+    by_id: BTreeMap<ConnId, Entry>,
     last_id: u64,
     draining: bool,
+    /// What went through sessions that have ended.
+    ended: Traffic,
+    /// How many ended so.
+    disconnects: BTreeMap<(u16, &'static str), u64>,
 }
 
 /// One session. There may be a hundred thousand of them, so what is here is shared or small.
 struct Entry {
     outbox: Arc<Outbox>,
     doc: DocName,
+    remote: Option<SocketAddr>,
+    /// Milliseconds since 1970.
+    since_ms: u64,
     /// To whom the document is open in it.
     holder: Holder,
 }
 
+/// One session, for admins.
+#[derive(Debug, Serialize)]
+pub(super) struct Connection {
+    /// Never given twice while the server runs.
+    pub(super) id: u64,
+    doc: DocName,
+    /// Where it comes from; behind a proxy, the proxy.
+    remote: Option<SocketAddr>,
+    dialect: &'static str,
+    since_ms: u64,
+    received_bytes: u64,
+    received_messages: u64,
+    sent_bytes: u64,
+    sent_messages: u64,
+    /// Bytes that wait for its socket.
+    waiting_bytes: u64,
+    /// The subject of its token, if it has one.
+    user: Option<Arc<str>>,
+    /// It reads too slowly and will get one diff instead of what was dropped.
+    behind: bool,
+    /// The code it is being closed with.
+    closing: Option<u16>,
+}
+
+/// Which sessions to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ConnectionQuery {
+    /// Only those in this document.
+    pub(super) doc: Option<DocName>,
+    /// Only those with a larger id; for paging.
+    pub(super) after: ConnId,
+    /// At most this many.
+    pub(super) limit: usize,
+}
+
+/// All sessions together.
+#[derive(Debug)]
+pub(super) struct Counts {
+    pub(super) open: u64,
+    /// Of those, how many read too slowly.
+    pub(super) behind: u64,
+    pub(super) waiting_bytes: u64,
+    /// Of those open and of those that have ended.
+    pub(super) traffic: Traffic,
+    /// By close code and reason.
+    pub(super) disconnects: BTreeMap<(u16, &'static str), u64>,
+    /// Of those, how many gave no sign of life or could not be served any more.
+    pub(super) given_up: u64,
+    /// Connections by what became of them.
+    pub(super) connects: [(&'static str, u64); 4],
+}
+
 impl Sessions {
     /// Enters a session until the guard is dropped. One that comes while draining is closed at once.
-    pub(super) fn register(&self, outbox: Arc<Outbox>, doc: DocName, holder: Holder) -> Registered {
+    pub(super) fn register(
+        &self,
+        outbox: Arc<Outbox>,
+        doc: DocName,
+        remote: Option<SocketAddr>,
+        holder: Holder,
+    ) -> Registered {
+        let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let mut open = self.open();
         if open.draining {
             outbox.close(CloseReason::Restart);
         }
         open.last_id += 1;
         let id = ConnId(open.last_id);
-        open.by_id.insert(id, Entry { outbox, doc, holder });
+        open.by_id.insert(id, Entry { outbox, doc, remote, since_ms, holder });
         drop(open);
         Registered { sessions: self.clone(), id }
+    }
+
+    /// Counts a client that was let in.
+    pub(super) fn note_let_in(&self) {
+        self.0.let_in.add(1);
+    }
+
+    /// Counts a client whose token was no good.
+    pub(super) fn note_denied(&self) {
+        self.0.denied.add(1);
+    }
+
+    /// Counts a connection that was turned away because there were too many.
+    pub(super) fn note_over_the_cap(&self) {
+        self.0.over_the_cap.add(1);
+    }
+
+    /// Counts a handshake or a document name that was no good.
+    pub(super) fn note_no_good(&self) {
+        self.0.no_good.add(1);
+    }
+
+    /// Those that `query` asks for, by id.
+    pub(super) fn list(&self, query: &ConnectionQuery) -> Vec<Connection> {
+        let open = self.open();
+        let later = open.by_id.range((Bound::Excluded(query.after), Bound::Unbounded));
+        let wanted = later.filter(|(_, entry)| query.doc.as_ref().is_none_or(|doc| *doc == entry.doc));
+        wanted.take(query.limit).map(|(id, entry)| entry.describe(*id)).collect()
     }
 
     /// Closes every session to which what `revocation` takes back was granted, and says how many those were. A revocation
@@ -61,6 +169,43 @@ impl Sessions {
         };
         concerned.iter().for_each(|outbox| outbox.close(reason));
         concerned.len()
+    }
+
+    /// Ends one session so that its client comes back; `None` when there is none of this id.
+    pub(super) fn disconnect(&self, id: ConnId) -> Option<Connection> {
+        let open = self.open();
+        let entry = open.by_id.get(&id)?;
+        let (outbox, was) = (entry.outbox.clone(), entry.describe(id));
+        drop(open);
+        outbox.close(CloseReason::Admin);
+        Some(was)
+    }
+
+    /// All of them together. Looks at each one, so it is for those who ask every few seconds.
+    pub(super) fn counts(&self) -> Counts {
+        let open = self.open();
+        let (mut traffic, mut behind, mut waiting_bytes) = (open.ended, 0, 0);
+        for entry in open.by_id.values() {
+            let load = entry.outbox.load();
+            traffic += entry.outbox.traffic();
+            behind += u64::from(load.behind);
+            waiting_bytes += load.waiting_bytes as u64;
+        }
+        let given_up = |reason: &str| reason == "dead" || reason == CloseReason::Overloaded.name();
+        Counts {
+            open: open.by_id.len() as u64,
+            behind,
+            waiting_bytes,
+            traffic,
+            given_up: open.disconnects.iter().filter(|((_, reason), _)| given_up(reason)).map(|(_, n)| n).sum(),
+            disconnects: open.disconnects.clone(),
+            connects: [
+                ("ok", self.0.let_in.get()),
+                ("auth", self.0.denied.get()),
+                ("limit", self.0.over_the_cap.get()),
+                ("proto", self.0.no_good.get()),
+            ],
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -91,6 +236,27 @@ impl Sessions {
     }
 }
 
+impl Entry {
+    fn describe(&self, id: ConnId) -> Connection {
+        let (traffic, load) = (self.outbox.traffic(), self.outbox.load());
+        Connection {
+            id: id.0,
+            doc: self.doc.clone(),
+            remote: self.remote,
+            dialect: "ywebsocket",
+            since_ms: self.since_ms,
+            received_bytes: traffic.bytes_in,
+            received_messages: traffic.messages_in,
+            sent_bytes: traffic.bytes_out,
+            sent_messages: traffic.messages_out,
+            waiting_bytes: load.waiting_bytes as u64,
+            user: self.holder.subject.clone(),
+            behind: load.behind,
+            closing: load.closing.map(CloseReason::ywebsocket_code),
+        }
+    }
+}
+
 /// A session's place in [`Sessions`].
 pub(super) struct Registered {
     sessions: Sessions,
@@ -99,8 +265,20 @@ pub(super) struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
+        /// What a client's own library reports when no close frame came.
+        const NO_CLOSE_FRAME: u16 = 1006;
         let mut open = self.sessions.open();
         let entry = open.by_id.remove(&self.id);
+        if let Some(entry) = &entry {
+            // In the same moment in which it is not among the open ones any more, so that no sum ever falls.
+            open.ended += entry.outbox.traffic();
+            let end = match entry.outbox.ended() {
+                Ended::Closed(reason) => (reason.ywebsocket_code(), reason.name()),
+                Ended::Dead => (NO_CLOSE_FRAME, "dead"),
+                Ended::Lost => (NO_CLOSE_FRAME, "lost"),
+            };
+            *open.disconnects.entry(end).or_default() += 1;
+        }
         let empty = open.by_id.is_empty();
         drop(open);
         drop(entry);

@@ -1,6 +1,7 @@
 //! From an HTTP request to a session: the handshake of RFC 6455 §4.2, the document's name, and the socket itself.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -106,7 +107,7 @@ pub(super) fn upgrade<D: Documents>(
     on_upgrade: Option<OnUpgrade>,
     slot: Option<Slot>,
 ) -> Result<Response<Bytes>, Problem> {
-    let response = accept(method, headers)?;
+    let response = accept(method, headers).inspect_err(|_| shared.sessions.note_no_good())?;
     let on_upgrade = on_upgrade.ok_or_else(|| Problem::bad_request("this connection cannot be upgraded"))?;
     if let Some(why) = shared.refuses_sessions() {
         return Err(Problem::unavailable(why));
@@ -126,10 +127,11 @@ fn admit<D: Documents>(
     session: &Session,
     doc: &DocName,
     token: Option<String>,
+    remote: Option<SocketAddr>,
 ) -> Result<(Grant, Registered), Denied> {
     let authority = shared.authority.as_deref();
     let grant = access::admit(authority, token.as_deref(), doc)?;
-    let registered = shared.sessions.register(session.outbox().clone(), doc.clone(), grant.holder.clone());
+    let registered = shared.sessions.register(session.outbox().clone(), doc.clone(), remote, grant.holder.clone());
     // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
     match authority {
         Some(authority) if authority.is_revoked(&grant.holder, None) => Err(TokenError::Revoked.into()),
@@ -156,9 +158,10 @@ async fn serve<D: Documents>(
     let session = Session::new(stream, shared.timing);
     match doc {
         // Boxed, so that a connection's task is as large as its conversation and not as its handshake.
-        Ok(doc) => match admit(&shared, &session, &doc, token) {
+        Ok(doc) => match admit(&shared, &session, &doc, token, remote) {
             Ok((grant, registered)) => {
                 tracing::debug!(?remote, ?doc, access = %grant.access, "a client connects");
+                shared.sessions.note_let_in();
                 match shared.documents.join(&doc, grant.access, session.outbox().clone()) {
                     Ok(peer) => Box::pin(session.run(peer, early, grant.ends_s)).await,
                     Err(error) => Box::pin(session.refuse(error::close_reason(&error))).await,
@@ -167,7 +170,8 @@ async fn serve<D: Documents>(
             }
             Err(denied) => {
                 tracing::debug!(?remote, ?doc, why = %denied, "a client is denied a document");
-                let registered = shared.sessions.register(session.outbox().clone(), doc, Holder::default());
+                shared.sessions.note_denied();
+                let registered = shared.sessions.register(session.outbox().clone(), doc, remote, Holder::default());
                 let (min, max) = shared.timing.hold;
                 let hold = access::hold(shared.denied.fetch_add(1, Ordering::Relaxed), min, max);
                 Box::pin(session.deny(denied.text(), access::close_reason(&denied), hold, early)).await;
@@ -176,6 +180,7 @@ async fn serve<D: Documents>(
         },
         Err(error) => {
             tracing::debug!(?remote, %error, "a client asks for a document by a name that is not allowed");
+            shared.sessions.note_no_good();
             Box::pin(session.refuse(CloseReason::BadName)).await;
         }
     }

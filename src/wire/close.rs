@@ -7,6 +7,8 @@ pub enum CloseReason {
     Restart,
     /// The document's task ended and will be loaded anew; come back at once.
     Reload,
+    /// An admin has ended this connection; come back.
+    Admin,
     /// The client reads too slowly even for diffs, or the server is overloaded.
     Overloaded,
     /// No token came, or one that is not good, or not any more.
@@ -38,7 +40,7 @@ impl CloseReason {
     /// that a reconnect cannot mend use them.
     pub fn ywebsocket_code(self) -> u16 {
         match self {
-            CloseReason::Restart | CloseReason::Reload => 1012,
+            CloseReason::Restart | CloseReason::Reload | CloseReason::Admin => 1012,
             CloseReason::Overloaded | CloseReason::StorageFailed | CloseReason::DiskFull => 1013,
             CloseReason::Garbage | CloseReason::BadName => 4400,
             CloseReason::Unauthorized => 4401,
@@ -53,11 +55,33 @@ impl CloseReason {
         }
     }
 
+    /// A short name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            CloseReason::Restart => "restart",
+            CloseReason::Reload => "reload",
+            CloseReason::Admin => "admin",
+            CloseReason::Unauthorized => "unauthorized",
+            CloseReason::Forbidden => "forbidden",
+            CloseReason::TokenExpired => "token-expired",
+            CloseReason::Deleted => "deleted",
+            CloseReason::Overloaded => "overloaded",
+            CloseReason::Garbage => "garbage",
+            CloseReason::UpdateRefused => "update-refused",
+            CloseReason::BadName => "bad-name",
+            CloseReason::StorageFailed => "storage-failed",
+            CloseReason::DiskFull => "disk-full",
+            CloseReason::Protocol(_) => "protocol",
+            CloseReason::Client => "client",
+        }
+    }
+
     /// The reason text of the close frame, for people who look at it.
     pub fn text(self) -> &'static str {
         match self {
             CloseReason::Restart => "server restarting",
             CloseReason::Reload => "document reloading",
+            CloseReason::Admin => "closed by an admin",
             CloseReason::Overloaded => "client too slow or server overloaded",
             CloseReason::Unauthorized => "access denied: no valid token",
             CloseReason::Forbidden => "access denied: the token does not open this document",

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod admin_routes;
 mod backup;
 mod backup_kills;
 mod cli;
@@ -13,6 +14,7 @@ mod frames;
 mod golden;
 mod health;
 mod hostile;
+mod metrics;
 mod migrate;
 mod nth;
 mod patience;

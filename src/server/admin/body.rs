@@ -8,7 +8,7 @@ use futures_core::Stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use warp::Reply;
-use warp::http::Response;
+use warp::http::{Response, StatusCode};
 
 use crate::limits::{ADMIN_BODY_STALL_TIMEOUT, ADMIN_STREAM_PIECES_MAX};
 use crate::server::error::Problem;
@@ -175,6 +175,13 @@ where
 /// One JSON value.
 pub(super) fn json(value: &impl Serialize) -> Answer {
     routes::content("application/json", encoded(value)).into()
+}
+
+/// One JSON value, of something that has only begun.
+pub(super) fn accepted(value: &impl Serialize) -> Answer {
+    let mut response = routes::content("application/json", encoded(value));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response.into()
 }
 
 /// Bytes that mean something to a program.

@@ -5,17 +5,25 @@ use warp::http::Method;
 
 use super::query::{Captured, Query};
 use crate::hub::{ListQuery, VerifyQuery};
-use crate::ids::DocName;
+use crate::ids::{ConnId, DocName};
 use crate::limits::{
-    ADMIN_BODY_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX, LIST_DEFAULT, LIST_MAX, VERIFY_DEFAULT, VERIFY_MAX,
+    ADMIN_BODY_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX, LIST_DEFAULT, LIST_MAX, TOP_DEFAULT, TOP_MAX, VERIFY_DEFAULT,
+    VERIFY_MAX,
 };
 use crate::server::error::Problem;
+use crate::server::sessions::ConnectionQuery;
 
 /// What a caller wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Call {
     Health,
     Ready,
+    Metrics,
+    OpenApi,
+    Connections(ConnectionQuery),
+    Disconnect(ConnId),
+    Top { limit: usize },
+    Drain,
     List(ListQuery),
     Show(DocName),
     Delete(DocName),
@@ -62,6 +70,10 @@ impl Route {
         Self::new(Method::POST, path, call)
     }
 
+    const fn delete(path: &'static str, call: MakeCall) -> Self {
+        Self::new(Method::DELETE, path, call)
+    }
+
     /// Anybody may ask.
     const fn open(mut self) -> Self {
         self.open = true;
@@ -99,6 +111,16 @@ impl Route {
 pub(super) static ROUTES: &[Route] = &[
     Route::get("/health", |_, _| Ok(Call::Health)).open(),
     Route::get("/ready", |_, _| Ok(Call::Ready)).open(),
+    Route::get("/metrics", |_, _| Ok(Call::Metrics)),
+    Route::get("/api/v1/openapi.json", |_, _| Ok(Call::OpenApi)),
+    Route::get("/api/v1/connections", |_, query| {
+        let (doc, after) = (query.take_doc("doc")?, query.take_number("after")?);
+        let limit = query.take_limit(LIST_DEFAULT, LIST_MAX)?;
+        Ok(Call::Connections(ConnectionQuery { doc, after: ConnId(after.unwrap_or(0)), limit }))
+    }),
+    Route::delete("/api/v1/connections/{id}", |path, _| Ok(Call::Disconnect(path.connection()?))),
+    Route::get("/api/v1/top", |_, query| Ok(Call::Top { limit: query.take_limit(TOP_DEFAULT, TOP_MAX)? })),
+    Route::post("/api/v1/drain", |_, _| Ok(Call::Drain)),
     Route::get("/api/v1/docs", |_, query| {
         Ok(Call::List(ListQuery {
             prefix: query.take("prefix").unwrap_or_default(),

@@ -3,14 +3,17 @@
 use serde::Serialize;
 
 use super::Api;
-use super::body::{Answer, RequestBody, binary, json, streamed};
+use super::body::{Answer, RequestBody, accepted, binary, json, streamed};
 use super::call::Call;
-use super::{compact, revoke, vacuum};
+use super::{compact, metrics, revoke, vacuum};
 use crate::hub::{DocSummary, Hub, ListQuery, Readiness};
 use crate::ids::DocName;
 use crate::limits::LIST_DEFAULT;
 use crate::server::error::{Problem, not_ready};
 use crate::server::routes::{alive, content, readiness};
+
+/// The description of all routes, kept by hand beside them; a test holds it against the table in `call`.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 /// The answer of `GET docs`.
 #[derive(Serialize)]
@@ -30,6 +33,12 @@ impl Api {
                 let state = if self.draining.is_set() { Readiness::Draining } else { hub.readiness() };
                 readiness(not_ready(&state)).into()
             }
+            Call::Metrics => content(metrics::TEXT, self.metrics().await?).into(),
+            Call::OpenApi => content("application/json", OPENAPI).into(),
+            Call::Connections(query) => json(&self.list_connections(query)),
+            Call::Disconnect(id) => json(&self.disconnect(id)?),
+            Call::Top { limit } => json(&self.top(limit).await),
+            Call::Drain => self.drain(),
             Call::List(query) => json(&list(hub, query).await?),
             Call::Show(doc) => json(&hub.show(&doc).await?),
             Call::Delete(doc) => json(&hub.delete(&doc).await?),
@@ -60,6 +69,15 @@ async fn backup(hub: &Hub) -> Result<Answer, Problem> {
             }
         }
     }))
+}
+
+impl Api {
+    /// Asks for a drain, and answers that it has begun.
+    fn drain(&self) -> Answer {
+        self.draining.ask();
+        let drain_ms = self.drain.as_millis() as u64;
+        accepted(&serde_json::json!({ "draining": true, "drain_ms": drain_ms }))
+    }
 }
 
 /// One page; one more than it holds is asked for, to know whether another follows.

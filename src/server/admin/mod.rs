@@ -14,18 +14,25 @@
 //!    `stopped` with a problem, so that an answer that was cut short is never taken for whole (`compact.rs` is one).
 //!    What fails before the first piece is a [`Problem`] as for any route; what fails later, where there are no lines,
 //!    is told by `pen.break_off`.
-//! 3. `error.rs`: a map to a [`Problem`] for what can go wrong and did not exist before.
+//! 3. `openapi.json`: the path, its parameters and what it answers. A test holds it against `ROUTES`.
+//!
+//! What can go wrong and did not exist before is mapped to a [`Problem`] in `error.rs`; its kind is in `openapi.json` too.
 
 mod body;
 mod call;
 mod compact;
+mod connections;
 mod execute;
+mod metrics;
 mod query;
 mod revoke;
+#[cfg(test)]
+mod tests;
 mod vacuum;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use warp::http::{HeaderMap, Method, header};
@@ -51,15 +58,19 @@ pub(super) struct Api {
     pub(super) authority: Option<Arc<Authority>>,
     /// The sessions of the public listener.
     pub(super) sessions: Sessions,
+    /// Over how long clients are sent away on a drain.
+    pub(super) drain: Duration,
+    started: Instant,
     /// Room for large bodies, KiB.
     bodies: Semaphore,
 }
 
 impl Api {
     pub(super) fn new(hub: Hub, sessions: Sessions, draining: DrainFlag, options: &AdminOptions) -> Self {
-        let AdminOptions { credential, authority } = options.clone();
+        let AdminOptions { credential, authority, drain } = options.clone();
         let bodies = Semaphore::new(ADMIN_BODIES_BYTES_MAX >> 10);
-        Self { hub, draining, admins: Admins::new(credential, authority.clone()), authority, sessions, bodies }
+        let admins = Admins::new(credential, authority.clone());
+        Self { hub, draining, admins, authority, sessions, drain, started: Instant::now(), bodies }
     }
 
     /// Does what the call wants, once there is room for a body of `body_bytes`, which may be the most it can have.
@@ -121,7 +132,7 @@ fn admit(
 }
 
 #[cfg(test)]
-mod tests {
+mod admission {
     use super::*;
     use crate::limits::ADMIN_BODY_BYTES_MAX;
     use warp::http::HeaderValue;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
-use crate::ids::DocName;
+use crate::ids::{ConnId, DocName};
 use crate::server::error::Problem;
 use crate::wire::state_vector;
 
@@ -21,6 +21,12 @@ impl Captured<'_> {
     pub(super) fn doc(&self) -> Result<DocName, Problem> {
         let raw = self.0.first().copied().unwrap_or_default();
         Ok(DocName::parse_bytes(&percent_decode_str(raw).collect::<Vec<u8>>())?)
+    }
+
+    /// The first one, as the id of a connection.
+    pub(super) fn connection(&self) -> Result<ConnId, Problem> {
+        let id = self.0.first().and_then(|id| id.parse().ok());
+        id.map(ConnId).ok_or_else(|| Problem::bad_request("the id of a connection is a number"))
     }
 }
 

@@ -1,0 +1,216 @@
+//! `GET /metrics`: what there is to watch over, in Prometheus's text format 0.0.4 (OPERATIONS).
+//!
+//! The numbers are counted where things happen, in `metrics`' counters; here they are only put into words. That takes
+//! fewer lines than registering each one with a library would, and nothing on the hot path but what counts.
+//!
+//! No label names a document, a user or an address: their number has no bound. `GET /api/v1/top` is for those.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::Api;
+use crate::hub::Readiness;
+use crate::metrics::{BOUNDS_US, Durations};
+use crate::server::error::Problem;
+
+/// The kind of the answer.
+pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Text in the making.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing into a string cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let text = text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+            let _ = write!(self.0, "{}{label}=\"{text}\"", if index == 0 { '{' } else { ',' });
+        }
+        if !labels.is_empty() {
+            self.0.push('}');
+        }
+        // `Display` of a float is the shortest text that reads back as the same number, and never has an exponent.
+        let _ = writeln!(self.0, " {value}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.one(name, "gauge", help, value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.one(name, "counter", help, value as f64);
+    }
+
+    fn counters<'a>(&mut self, name: &str, help: &str, label: &str, values: impl IntoIterator<Item = (&'a str, u64)>) {
+        self.family(name, "counter", help);
+        for (text, value) in values {
+            self.sample(name, &[(label, text)], value as f64);
+        }
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, durations: &Durations) {
+        self.family(name, "histogram", help);
+        let (bucket, mut below) = (format!("{name}_bucket"), 0);
+        for (index, count) in durations.counts.iter().enumerate() {
+            below += count;
+            let bound = BOUNDS_US.get(index).map_or_else(|| "+Inf".to_owned(), |us| seconds(*us).to_string());
+            self.sample(&bucket, &[("le", &bound)], below as f64);
+        }
+        self.sample(&format!("{name}_sum"), &[], seconds(durations.sum_us));
+        self.sample(&format!("{name}_count"), &[], below as f64);
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+impl Api {
+    /// All metrics.
+    pub(super) async fn metrics(&self) -> Result<String, Problem> {
+        let mut page = Page::default();
+        let ready = matches!(self.hub.readiness(), Readiness::Ready) && !self.draining.is_set();
+        page.family("weft_build_info", "gauge", "What is running.");
+        page.sample("weft_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        page.gauge("weft_ready", "Whether /ready says yes.", f64::from(u8::from(ready)));
+        page.gauge("weft_uptime_seconds", "Since the server began to listen.", self.started.elapsed().as_secs_f64());
+        self.connections(&mut page);
+        self.documents(&mut page);
+        // A store that cannot be asked is one of the things to be told, not a reason to tell nothing.
+        if let Ok(bytes) = self.hub.store_bytes().await {
+            page.gauge("weft_store_disk_bytes", "Bytes that the store takes on disk, live and dead.", bytes as f64);
+        }
+        Ok(page.0)
+    }
+
+    fn connections(&self, page: &mut Page) {
+        let counts = self.sessions.counts();
+        page.family("weft_connections", "gauge", "WebSocket sessions open now; those behind read too slowly.");
+        for (state, number) in [("open", counts.open - counts.behind), ("behind", counts.behind)] {
+            page.sample("weft_connections", &[("dialect", "ywebsocket"), ("state", state)], number as f64);
+        }
+        page.counters(
+            "weft_connects_total",
+            "Connections by what became of them; limit: over the cap, proto: no good handshake or document name.",
+            "result",
+            counts.connects,
+        );
+        page.family("weft_disconnects_total", "counter", "Sessions that ended, by close code and reason.");
+        for ((code, reason), number) in &counts.disconnects {
+            let labels = [("code", &*code.to_string()), ("reason", reason)];
+            page.sample("weft_disconnects_total", &labels, *number as f64);
+        }
+        let traffic = counts.traffic;
+        page.counter("weft_received_bytes_total", "Bytes of WebSocket frames received.", traffic.bytes_in);
+        page.counter("weft_received_messages_total", "Messages received and understood.", traffic.messages_in);
+        page.counter(
+            "weft_sent_bytes_total",
+            "Bytes of WebSocket frames that the kernel has taken.",
+            traffic.bytes_out,
+        );
+        page.counter("weft_sent_messages_total", "Frames that the kernel has taken whole.", traffic.messages_out);
+        page.gauge(
+            "weft_send_queue_bytes",
+            "Bytes that wait for the sockets of all clients together.",
+            counts.waiting_bytes as f64,
+        );
+        page.counters(
+            "weft_slow_clients_total",
+            "Slow readers; diff: caught up by one diff, closed: dropped for giving no sign of life or reading nothing.",
+            "action",
+            [("diff", traffic.caught_up), ("closed", counts.given_up)],
+        );
+        page.counter("weft_malformed_messages_total", "Messages that could not be understood.", traffic.malformed);
+    }
+
+    fn documents(&self, page: &mut Page) {
+        let figures = self.hub.figures();
+        page.gauge("weft_docs_open", "Documents awake now.", figures.documents_awake as f64);
+        page.counters("weft_updates_total", "Updates by what became of them.", "result", figures.updates);
+        page.counter("weft_update_bytes_total", "Bytes of updates that brought something new.", figures.applied_bytes);
+        page.histogram("weft_doc_load_seconds", "Loading a document that slept.", &figures.loads);
+        page.counter(
+            "weft_broken_docs_total",
+            "Documents that an update broke; they were loaded again.",
+            figures.broken,
+        );
+        page.counter(
+            "weft_quarantined_docs_total",
+            "Documents whose journal records could not be stored and are kept aside.",
+            figures.set_aside,
+        );
+
+        let journal = &figures.journal;
+        page.histogram("weft_ack_seconds", "From an edit's append to the journal until it is durable.", &journal.ack);
+        page.histogram("weft_journal_fsync_seconds", "Syncs of the journal.", &journal.sync);
+        page.gauge("weft_unacked_updates", "Journal records that are not durable yet.", journal.unacked as f64);
+        let oldest = if journal.unacked == 0 { Duration::ZERO } else { journal.oldest_unacked };
+        page.gauge("weft_oldest_unacked_seconds", "How long the oldest of them has waited.", oldest.as_secs_f64());
+        page.gauge(
+            "weft_journal_pending_bytes",
+            "Bytes of the journal that no checkpoint has carried into the store yet.",
+            journal.bytes_pending as f64,
+        );
+        if let Some(disk) = journal.disk {
+            let ratio = disk.free_bytes as f64 / disk.total_bytes.max(1) as f64;
+            page.gauge("weft_disk_free_ratio", "Part of the file system of the data that is free.", ratio);
+            page.gauge("weft_disk_free_bytes", "Bytes of it that are free.", disk.free_bytes as f64);
+        }
+        page.counters(
+            "weft_storage_errors_total",
+            "Failures of storage, by what was done.",
+            "op",
+            figures.storage_errors,
+        );
+        page.histogram("weft_checkpoint_seconds", "Carrying the journal into the store.", &figures.checkpoints);
+        page.histogram("weft_compaction_seconds", "Folding one document's log into a snapshot.", &figures.folds);
+        page.counters(
+            "weft_compactions_total",
+            "Such folds by what became of them.",
+            "result",
+            [("ok", figures.folds.count()), ("failed", figures.folds_failed)],
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Histogram;
+
+    #[test]
+    fn samples_are_written_as_prometheus_reads_them() {
+        let mut page = Page::default();
+        page.counters("a_total", "What.", "of", [("x\"\\\n", 3)]);
+        let histogram = Histogram::default();
+        histogram.observe(Duration::from_micros(60));
+        histogram.observe(Duration::from_secs(60));
+        page.histogram("h_seconds", "How long.", &histogram.snapshot());
+        let text = page.0;
+        assert!(
+            text.starts_with("# HELP a_total What.\n# TYPE a_total counter\na_total{of=\"x\\\"\\\\\\n\"} 3\n"),
+            "{text}"
+        );
+        for line in [
+            "h_seconds_bucket{le=\"0.00005\"} 0",
+            "h_seconds_bucket{le=\"0.0001\"} 1",
+            "h_seconds_bucket{le=\"30\"} 1",
+            "h_seconds_bucket{le=\"+Inf\"} 2",
+            "h_seconds_sum 60.00006",
+            "h_seconds_count 2",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} in {text}");
+        }
+    }
+}
