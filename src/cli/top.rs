@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::output::{Cell, Output, Table, bytes};
 use super::{At, Outcome, serve};
 use crate::config::Period;
-use crate::data_dir;
+use crate::data_dir::{self, AdminFile};
 use crate::hub::DocActivity;
 use crate::limits::TOP_MAX;
 
@@ -152,39 +152,48 @@ pub(super) fn run(args: &TopArgs, out: &mut Output<'_>) -> Result<Outcome, Failu
     let live = out.is_terminal() && !out.is_json() && !args.once;
     let once = args.once || !(live || out.is_json());
     let runtime = serve::runtime()?;
-    let (to_end, mut end) = mpsc::channel(1);
+    let (to_end, end) = mpsc::channel(1);
     let _keys = if live { Keys::watch(to_end.clone()) } else { None };
-    let watched = runtime.block_on(async {
-        let mut client = AdminClient::connect(&admin).await?;
-        let mut before = client.top(args.limit).await?;
-        loop {
-            let next = Instant::now() + args.interval.0.max(Duration::from_millis(100));
-            tokio::select! {
-                () = tokio::time::sleep_until(next.into()) => {}
-                _ = end.recv() => return Ok(Outcome::Done),
-                _ = tokio::signal::ctrl_c() => return Ok(Outcome::Done),
-            }
-            let now = client.top(args.limit).await?;
-            let snapshot = Snapshot::between(&before, now.clone());
-            before = now;
-            if out.is_json() {
-                // On one line, also on a terminal.
-                let line = serde_json::to_string(&snapshot).map_err(io::Error::from)?;
-                out.line(&line)?;
-            } else {
-                if live {
-                    out.raw(CLEAR)?;
-                }
-                snapshot.draw(out)?;
-            }
-            if once {
-                return Ok(Outcome::Done);
-            }
-        }
-    });
-    // The thread that waits for a key waits for ever.
+    let watched = runtime.block_on(watch(args, &admin, out, (live, once), end));
+    // Nothing that still runs has anything to save.
     runtime.shutdown_background();
     watched
+}
+
+/// Looks again and again, until `end` says so.
+async fn watch(
+    args: &TopArgs,
+    admin: &AdminFile,
+    out: &mut Output<'_>,
+    (live, once): (bool, bool),
+    mut end: mpsc::Receiver<()>,
+) -> Result<Outcome, Failure> {
+    let mut client = AdminClient::connect(admin).await?;
+    let mut before = client.top(args.limit).await?;
+    loop {
+        let next = Instant::now() + args.interval.0.max(Duration::from_millis(100));
+        tokio::select! {
+            () = tokio::time::sleep_until(next.into()) => {}
+            _ = end.recv() => return Ok(Outcome::Done),
+            _ = tokio::signal::ctrl_c() => return Ok(Outcome::Done),
+        }
+        let now = client.top(args.limit).await?;
+        let snapshot = Snapshot::between(&before, now.clone());
+        before = now;
+        if out.is_json() {
+            // On one line, also on a terminal.
+            let line = serde_json::to_string(&snapshot).map_err(io::Error::from)?;
+            out.line(&line)?;
+        } else {
+            if live {
+                out.raw(CLEAR)?;
+            }
+            snapshot.draw(out)?;
+        }
+        if once {
+            return Ok(Outcome::Done);
+        }
+    }
 }
 
 /// A terminal that gives keys as they are pressed; dropped, it is as before.

@@ -27,5 +27,6 @@ mod restart;
 mod slow_reader;
 mod storage_failure;
 mod token;
+mod top;
 mod vacuum;
 mod verify;
