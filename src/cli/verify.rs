@@ -157,7 +157,15 @@ impl Report {
         for flaw in &survey.flaws {
             self.note("store", "the database", flaw, repair);
         }
-        if repair && !survey.flaws.is_empty() {
+        let mut salvage = !survey.flaws.is_empty();
+        if repair && !salvage {
+            // What only sled itself finds wrong.
+            if let Err(why) = SledStore::open(&store) {
+                self.note("store", "the database", why.to_string(), true);
+                salvage = true;
+            }
+        }
+        if repair && salvage {
             let salvaged = SledStore::salvage(&store, &free_name(&dir.quarantine())).map_err(Failure::open)?;
             self.note_salvage(&salvaged);
         }

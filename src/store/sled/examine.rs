@@ -44,17 +44,20 @@ impl SledStore {
             while names.len() < limit {
                 let mut next: Option<DocName> = None;
                 let heads = match &last {
-                    Some(doc) if doc.as_str() >= prefix => (Bound::Excluded(keys::head(doc)), Bound::Unbounded),
-                    _ => (Bound::Included(keys::heads_from(prefix)), Bound::Unbounded),
+                    Some(doc) if doc.as_str() >= prefix => Bound::Excluded(keys::head(doc)),
+                    _ => Bound::Included(keys::heads_from(prefix)),
                 };
-                let from =
-                    |space| (Bound::Included(keys::chunks_after(space, prefix, last.as_ref())), Bound::Unbounded);
-                for range in [heads, from(Keyspace::Log), from(Keyspace::Snapshot)] {
-                    // A key that is none of ours cannot come from a sled that holds its own checksums.
+                let chunks = |space| Bound::Included(keys::chunks_after(space, prefix, last.as_ref()));
+                for (space, from) in [
+                    (Keyspace::Head, heads),
+                    (Keyspace::Log, chunks(Keyspace::Log)),
+                    (Keyspace::Snapshot, chunks(Keyspace::Snapshot)),
+                ] {
+                    // Not into the next space, where names begin anew.
+                    let range = (from, Bound::Excluded(vec![space as u8 + 1]));
                     let Some(key) = db.range::<Vec<u8>, _>(range).keys().next().transpose()? else { continue };
-                    let (Some(Key::Head(doc) | Key::Chunk { doc, .. }), true) = (Key::parse(&key), true) else {
-                        continue;
-                    };
+                    // A key that is none of ours cannot come from a sled that holds its own checksums.
+                    let Some(Key::Head(doc) | Key::Chunk { doc, .. }) = Key::parse(&key) else { continue };
                     if doc.as_str().starts_with(prefix) && next.as_ref().is_none_or(|next| doc < *next) {
                         next = Some(doc);
                     }
@@ -231,6 +234,80 @@ fn fits(kind: RecordKind, number: u64, record: &UpdateRecord) -> bool {
         RecordKind::Log => {
             let span = record.last.checked_sub(record.first).and_then(|n| n.checked_add(1));
             record.last == number && span == Some(record.updates.len() as u64)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{LogAppend, Store};
+    use super::*;
+
+    fn doc(name: &str) -> DocName {
+        DocName::parse(name).unwrap()
+    }
+
+    fn update(byte: u8) -> Bytes {
+        Bytes::from(vec![byte; 5_000])
+    }
+
+    /// Documents `a` and `b`, each with a snapshot and a log.
+    fn filled(dir: &std::path::Path) -> SledStore {
+        let store = SledStore::open(dir).unwrap();
+        for name in ["a", "b"] {
+            let append = |seq: u64| LogAppend { doc: doc(name), updates: vec![(Seq(seq), update(seq as u8))] };
+            store.append(&[append(1)], 5).unwrap();
+            store.append(&[append(2)], 5).unwrap();
+            store.install_snapshot(&doc(name), &Snapshot { covers: Seq(1), updates: vec![update(1)] }, 6).unwrap();
+            store.append(&[append(3)], 7).unwrap();
+        }
+        store.make_durable().unwrap();
+        store
+    }
+
+    #[test]
+    fn every_document_of_which_there_is_anything_is_named_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = filled(dir.path());
+        let names = |prefix: &str, after: Option<&str>, limit| {
+            let after = after.map(doc);
+            let names = store.names_of_contents(prefix, after.as_ref(), limit).unwrap();
+            names.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names("", None, 10), ["a", "b"]);
+        store.db().unwrap().remove(keys::head(&doc("a"))).unwrap();
+        assert_eq!(names("", None, 10), ["a", "b"], "also without its entry");
+        assert_eq!((names("", None, 1), names("", Some("a"), 10)), (vec!["a".to_owned()], vec!["b".to_owned()]));
+        assert_eq!(names("b", None, 10), ["b"]);
+        assert!(names("", Some("b"), 10).is_empty() && names("c", None, 10).is_empty());
+    }
+
+    #[test]
+    fn a_document_is_put_together_from_what_is_readable() {
+        type Damage = fn(&sled::Db);
+        let damages: [(Damage, &[u8]); 5] = [
+            (|db| drop(db.insert(keys::head(&doc("a")), b"rubbish").unwrap()), &[1, 2, 3]),
+            (|db| drop(db.remove(keys::head(&doc("a"))).unwrap()), &[1, 2, 3]),
+            (|db| drop(db.remove(keys::chunk(Keyspace::Snapshot, &doc("a"), 1, 1)).unwrap()), &[2, 3]),
+            (|db| drop(db.insert(keys::chunk(Keyspace::Log, &doc("a"), 3, 0), b"rubbish").unwrap()), &[1, 2]),
+            (|db| drop(db.remove(keys::chunk(Keyspace::Log, &doc("a"), 2, 0)).unwrap()), &[1, 3]),
+        ];
+        for (number, (damage, left)) in damages.into_iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            let store = filled(dir.path());
+            assert!(store.examine(&doc("a")).unwrap().is_whole(), "damage {number}");
+            damage(&store.db().unwrap());
+            let examined = store.examine(&doc("a")).unwrap();
+            assert!(!examined.is_whole(), "damage {number}");
+            assert!(store.examine(&doc("b")).unwrap().is_whole(), "damage {number}: the other is whole");
+            let expected: Vec<Bytes> = left.iter().map(|byte| update(*byte)).collect();
+            assert_eq!(examined.updates, expected, "damage {number}");
+            store.rebuild(&doc("a"), examined.updates, 9).unwrap();
+            let again = store.examine(&doc("a")).unwrap();
+            assert!(again.is_whole(), "damage {number}: {again:?}");
+            let loaded = store.load(&doc("a")).unwrap().unwrap();
+            assert_eq!((loaded.snapshot, loaded.log.len()), (expected, 0), "damage {number}");
+            assert_eq!(loaded.head.last_seq, Seq(3), "damage {number}: its positions go on where they were");
         }
     }
 }

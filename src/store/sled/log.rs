@@ -171,7 +171,7 @@ pub(super) struct Check {
     pub bad: Option<BadPlace>,
     /// The newest root record before them, as `root_of` reads it.
     root_before: Option<u64>,
-    /// Whether there is one after them.
+    /// The oldest one after them.
     root_after: Option<u64>,
 }
 
@@ -179,8 +179,14 @@ impl Check {
     /// Whether sled must not open this: it would overwrite what comes after the bad place, and that was durable once.
     /// Nothing is durable that was written after the checkpoint `marked`; a crash may leave that in any state.
     pub(super) fn is_damaged(&self, marked: u64) -> bool {
-        let durable_is_before = self.root_before.is_some_and(|root| root >= marked);
-        self.bad.is_some() && !durable_is_before && (self.root_before.is_some() || self.root_after.is_some())
+        let durable = match (self.root_before, self.root_after) {
+            // The root record of that checkpoint, or what was written before it, is behind the bad place or lost in it.
+            (Some(before), _) => before < marked,
+            // None of the roots seen is as old as that checkpoint: all of this was written after it.
+            (None, Some(after)) => after <= marked,
+            (None, None) => false,
+        };
+        self.bad.is_some() && durable
     }
 }
 
@@ -197,9 +203,12 @@ pub(super) fn check(dir: &Path, whole: bool, root_of: &dyn Fn(&[u8]) -> Option<u
         let bytes = read_segment(&file, offset, &mut buffer)?;
         walk(bytes, offset, number, at + 1 == slots.len(), &mut |seen| match seen {
             Seen::Message(message, body) => {
-                let root = values_in(message.kind, body).filter_map(root_of).max();
-                let newest = if found.bad.is_some() { &mut found.root_after } else { &mut found.root_before };
-                *newest = root.max(*newest);
+                let roots = values_in(message.kind, body).filter_map(root_of);
+                if found.bad.is_some() {
+                    found.root_after = roots.chain(found.root_after).min();
+                } else {
+                    found.root_before = roots.chain(found.root_before).max();
+                }
             }
             Seen::Bad(place) => drop(found.bad.get_or_insert(place)),
         });
@@ -315,7 +324,8 @@ fn header_at(bytes: &[u8], at: usize) -> Option<Message> {
 /// what stands after its last message was there before.
 fn walk(bytes: &[u8], offset: u64, segment: u64, is_last: bool, each: &mut dyn FnMut(Seen<'_>)) {
     let mut at = SEGMENT_HEADER_BYTES;
-    let mut bad: Option<usize> = None;
+    // Without its header sled passes over the whole segment, or takes it for free and writes over it.
+    let mut bad = segment_header(bytes).is_none().then_some(0);
     let place = |from: usize, to: usize| {
         Seen::Bad(BadPlace { offset: offset + from as u64, bytes: (to - from) as u64, segment })
     };
@@ -336,7 +346,7 @@ fn walk(bytes: &[u8], offset: u64, segment: u64, is_last: bool, each: &mut dyn F
             at += 1;
             continue;
         };
-        if let Some(from) = bad.take() {
+        if let Some(from) = bad.take().filter(|from| !is_overwritten(bytes, *from, at, segment)) {
             each(place(from, at));
         }
         at = message.body + message.len;
@@ -351,12 +361,19 @@ fn walk(bytes: &[u8], offset: u64, segment: u64, is_last: bool, each: &mut dyn F
     let expected = match header_at(bytes, from) {
         Some(header) if header.segment == segment => true,
         _ if is_last => false,
-        _ => message_at(bytes, from, None).is_none(),
+        _ => !is_overwritten(bytes, from, end, segment),
     };
     let used = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
     if expected && used > 0 {
         each(place(from, from + used));
     }
+}
+
+/// Whether these bytes belong to a later use of the segment, of which a crash has left a part without the header: sled had
+/// freed it before, so nothing that counts was there.
+fn is_overwritten(bytes: &[u8], from: usize, to: usize, segment: u64) -> bool {
+    (from.max(SEGMENT_HEADER_BYTES)..to)
+        .any(|at| message_at(bytes, at, None).is_some_and(|message| message.segment > segment))
 }
 
 impl LogReading {
@@ -543,4 +560,48 @@ fn var(rest: &mut &[u8]) -> Option<u64> {
     };
     *rest = after;
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bad: bool, root_before: Option<u64>, root_after: Option<u64>) -> Check {
+        let bad = bad.then_some(BadPlace { offset: 20, bytes: 9, segment: 0 });
+        Check { bad, root_before, root_after }
+    }
+
+    #[test]
+    fn a_torn_end_is_told_from_damage_by_what_was_durable() {
+        // Nothing is bad, or all that was durable is before it.
+        assert!(!check(false, Some(4), None).is_damaged(7));
+        assert!(!check(true, Some(7), None).is_damaged(7));
+        assert!(!check(true, Some(7), Some(8)).is_damaged(7), "the next checkpoint never came to its end");
+        // Since the last snapshot of the page table, which was after checkpoint 7.
+        assert!(!check(true, None, Some(8)).is_damaged(7));
+        assert!(!check(true, None, None).is_damaged(7));
+        // The durable checkpoint is behind the bad place, or in it.
+        assert!(check(true, Some(6), Some(7)).is_damaged(7));
+        assert!(check(true, None, Some(7)).is_damaged(7));
+        assert!(check(true, None, Some(3)).is_damaged(7));
+        assert!(check(true, Some(6), None).is_damaged(7));
+    }
+
+    #[test]
+    fn integers_of_sled_are_read() {
+        for (bytes, value) in [
+            (&[0][..], 0),
+            (&[240], 240),
+            (&[241, 0], 240),
+            (&[248, 255], 2_287),
+            (&[249, 0, 0], 2_288),
+            (&[249, 255, 255], 67_823),
+            (&[250, 1, 2, 3], 0x03_02_01),
+            (&[255, 1, 2, 3, 4, 5, 6, 7, 8], 0x08_07_06_05_04_03_02_01),
+        ] {
+            let mut rest = bytes;
+            assert_eq!((var(&mut rest), rest.len()), (Some(value), 0), "{bytes:?}");
+            assert_eq!(var(&mut &bytes[..bytes.len() - 1]), None, "{bytes:?}");
+        }
+    }
 }
