@@ -253,8 +253,7 @@ pub struct Vacuumed {
 impl Vacuumed {
     /// About how many bytes on disk a fresh copy takes.
     ///
-    /// Measured: sled's own overhead on small entries, in the order of their keys, is below one time their bytes; and
-    /// no copy is larger than the original by more than a few segments.
+    /// A guess on the safe side: as much overhead as there is data, and no more than the original takes.
     pub fn copy_bytes_estimated(&self) -> u64 {
         self.live_bytes_before.saturating_mul(2).min(self.disk_bytes_before)
     }

@@ -199,7 +199,6 @@ impl SledStore {
             let mut batches = Batches::default();
             batches.insert_entry(doc, &Entry { head, generation, untidy: true }, &root);
             self.apply(&mut writer, OP, batches)?;
-            self.set_root(&mut writer, root);
             // What is damaged must not be read again while the new snapshot is verified.
             let mut batches = Batches::default();
             for damaged in records.damaged.iter().filter(|damaged| damaged.key != keys::head(doc)) {
