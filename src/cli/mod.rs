@@ -123,8 +123,9 @@ enum Outcome {
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
     if !matches!(command, Command::Serve(_)) {
-        // What a command finds wrong on the way must be seen, whatever it was asked. The level is a filter for sure.
-        let _ = telemetry::init(LogFormat::Human, "warn");
+        // What a command finds wrong on the way must be seen, whatever it was asked; what sled says of it is said better by
+        // the command's own error. The level is a filter for sure.
+        let _ = telemetry::init(LogFormat::Human, "warn,sled=off");
     }
     let (name, result) = match command {
         Command::Serve(args) => return serve::run(*args),

@@ -210,7 +210,7 @@ impl Keys {
         at_once.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
         tcsetattr(io::stdin(), OptionalActions::Now, &at_once).ok()?;
         std::thread::spawn(move || {
-            for key in io::stdin().bytes().map_while(Result::ok) {
+            for key in io::stdin().lock().bytes().map_while(Result::ok) {
                 if matches!(key, b'q' | b'Q') {
                     // Full or closed: it is about to end.
                     let _ = to_end.blocking_send(());
