@@ -83,6 +83,16 @@ pub fn make(into: &Path) {
     tar.into_inner().and_then(GzEncoder::finish).expect("packed");
 }
 
+/// Whether each document says what it should.
+///
+/// # Panics
+/// When one does not.
+pub fn check(cli: &Cli, when: &str) {
+    for (doc, text) in DOCUMENTS {
+        assert_eq!(cli.done(&["export", doc, "--format", "text"]).text(), text, "{when}: {doc}");
+    }
+}
+
 /// Unpacks a directory to be opened; it lies in `data` below `dir`.
 pub fn unpack(version: u32, dir: &Path) -> PathBuf {
     let file = File::open(path(version)).expect("the fixture is part of the repository");

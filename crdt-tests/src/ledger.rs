@@ -196,6 +196,17 @@ impl Ledger {
         Self { pages: self.pages.clone(), totals: Totals::default() }
     }
 
+    /// What is certain of `later`, a copy of this one to which more was entered, when it was looked at some time between
+    /// the two: all that is here; of what was entered since, any may be there already.
+    pub fn seen_before(&self, later: &Self) -> Self {
+        let mut seen = later.without_totals();
+        for (doc, page) in &mut seen.pages {
+            let known = self.pages.get(doc).map_or(0, |page| page.accounts.len());
+            page.accounts.iter_mut().skip(known).for_each(|account| account.acked = 0);
+        }
+        seen
+    }
+
     /// What was done so far.
     pub fn totals(&self) -> Totals {
         self.totals

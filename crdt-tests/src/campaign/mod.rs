@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::ledger::Totals;
 
 pub mod calm;
+pub mod full;
 pub mod nth;
 pub mod scenarios;
 pub mod stock;

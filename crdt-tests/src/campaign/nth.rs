@@ -50,6 +50,11 @@ impl Ground {
         faults::environment(self.library, &self.dir, &self.report, self.fault)
     }
 
+    /// Whether what fails is only want of space, which the server leaves by itself (S9).
+    pub fn may_recover(&self) -> bool {
+        self.fault.is_none_or(|fault| fault.how == How::Enospc)
+    }
+
     /// Commands on the disk that fails.
     pub fn cli(&self) -> Cli {
         Cli::on(self.data()).envs(self.environment())

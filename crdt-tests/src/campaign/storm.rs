@@ -3,6 +3,7 @@
 //! A [`Life`] is one data directory that goes through many of them, and a ledger of all that was acked in it.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use rand::Rng;
@@ -11,17 +12,18 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Tally, calm, ground};
 use crate::cli::{Cli, Output, path_str};
+use crate::golden;
 use crate::ledger::{Hand, Ledger};
 use crate::power;
 use crate::seed;
 use crate::server::Options;
 use crate::wait::PATIENCE;
-use crate::writers::Writers;
+use crate::writers::{self, Writers};
 
 /// Documents that hands write to, one entry a hand.
 const HANDS: [&str; 4] = ["a", "a", "b", "c"];
 /// Rounds after which a life is over, so that what has to be compared after each stays small.
-const ROUNDS_OF_A_LIFE: usize = 14;
+const ROUNDS_OF_A_LIFE: usize = 20;
 /// The largest edit, letters; every few rounds only, since it has to be read again after each round.
 const LETTERS_MAX: usize = 4 << 20;
 /// The largest edit of the other rounds.
@@ -46,6 +48,16 @@ pub enum Activity {
     OfflineCompaction,
     /// An admin imports, and no server runs.
     OfflineImport,
+    /// Hands write, and a backup is taken to the same disk.
+    Backup,
+    /// The directory is made anew from a backup.
+    Restore,
+    /// A directory of the first format is opened, and upgraded.
+    Upgrade,
+    /// Hands write, and a document is deleted under them.
+    Deletion,
+    /// A document is deleted, and no server runs.
+    OfflineDeletion,
 }
 
 impl Activity {
@@ -59,6 +71,11 @@ impl Activity {
         Activity::Compaction,
         Activity::Import,
         Activity::OfflineImport,
+        Activity::Backup,
+        Activity::Restore,
+        Activity::Upgrade,
+        Activity::Deletion,
+        Activity::OfflineDeletion,
     ];
 }
 
@@ -85,7 +102,7 @@ impl End {
         }
     }
 
-    /// Once no process is left.
+    /// Once no process is left. There is no harm in doing it again.
     fn mend(&self) {
         if let End::PowerCut(disk) = self {
             disk.restore();
@@ -129,8 +146,17 @@ impl Life {
             Activity::Compaction => self.serve(Some(&["compact", "--all"])),
             Activity::OfflineCompaction => drop(self.offline(&["compact", "--all"])),
             Activity::Import | Activity::OfflineImport => self.import(activity == Activity::Import),
+            Activity::Deletion | Activity::OfflineDeletion => self.delete(activity == Activity::Deletion),
+            Activity::Backup => self.backup(),
+            Activity::Restore => self.restore(),
+            Activity::Upgrade => self.upgrade(),
         }
         self.end.mend();
+        self.look(activity, seed);
+    }
+
+    /// Compares everything.
+    fn look(&mut self, activity: Activity, seed: u64) {
         let when = format!("round {}, after the end came in {activity:?}", self.round);
         let mut server = calm::check(&self.data, &mut self.ledger, &when, seed);
         // Offline commands are to find something to do, and a start something to replay.
@@ -169,6 +195,92 @@ impl Life {
         let output = running.kill();
         assert!(output.code == -1 || (0..=3).contains(&output.code), "{output:?}");
         output
+    }
+
+    /// A document that was written to, and is deleted; a confirmed deletion is never undone.
+    fn delete(&mut self, is_online: bool) {
+        let doc = format!("deleted-{}", self.round);
+        let mut server = Options::new(&self.data).start();
+        assert!(writers::write_once(server.addr(), &doc, PATIENCE, &mut self.ledger, &mut self.rng), "not acked");
+        let output = if is_online {
+            let documents = [&*doc, HANDS[0], HANDS[2]].map(str::to_owned);
+            let writers = Writers::start(server.addr(), &documents, LETTERS_USUAL, &mut self.rng);
+            writers.until_acked(self.rng.random_range(1..20), || false);
+            let running = self.cli().start(&["rm", &doc]);
+            self.chance(40);
+            self.end.strike();
+            server.kill();
+            let output = running.wait(PATIENCE);
+            assert_in_order(&output);
+            writers.leave(&mut self.ledger);
+            output
+        } else {
+            server.kill();
+            self.offline(&["rm", &doc])
+        };
+        self.ledger.ask_deletion(&doc);
+        if output.code == 0 {
+            self.ledger.confirm_deletion(&doc);
+        }
+    }
+
+    /// A backup that was confirmed is whole, and holds all that was there when it began.
+    fn backup(&mut self) {
+        let file = self.data.with_extension(format!("{}.bak", self.round));
+        let before = self.ledger.clone();
+        let mut server = Options::new(&self.data).start();
+        let writers = Writers::start(server.addr(), &HANDS.map(str::to_owned), LETTERS_USUAL, &mut self.rng);
+        writers.until_acked(self.rng.random_range(1..20), || false);
+        let running = self.cli().start(&["backup", path_str(&file)]);
+        self.chance(200);
+        self.end.strike();
+        server.kill();
+        let output = running.wait(PATIENCE);
+        assert_in_order(&output);
+        writers.leave(&mut self.ledger);
+        self.end.mend();
+        assert!(output.code != 0 || file.exists(), "round {}: a confirmed backup is gone", self.round);
+        if file.exists() {
+            let place = ground();
+            let data = place.path().join("data");
+            Cli::on(&data).done(&["restore", path_str(&file)]);
+            let seed = self.rng.random();
+            calm::check(&data, &mut before.seen_before(&self.ledger), "in a restored backup", seed);
+            std::fs::remove_file(&file).expect("removed");
+        }
+    }
+
+    /// Goes on with a directory that is restored from a backup of this one. Cut short, it is none, and is restored again.
+    fn restore(&mut self) {
+        let place = ground();
+        let file = place.path().join("backup");
+        self.cli().done(&["backup", path_str(&file)]);
+        let old = self.data.clone();
+        self.data = self.data.with_extension(format!("restored-{}", self.round));
+        let output = self.offline(&["restore", path_str(&file)]);
+        self.end.mend();
+        let is_there = self.data.join("FORMAT").exists();
+        assert!(output.code != 0 || is_there, "round {}: a confirmed restore is gone", self.round);
+        if !is_there {
+            self.cli().done(&["restore", path_str(&file)]);
+        }
+        std::fs::remove_dir_all(old).expect("removed");
+    }
+
+    /// On a directory of its own, that of the golden fixture.
+    fn upgrade(&mut self) {
+        let place = self.data.with_extension(format!("old-{}", self.round));
+        std::fs::create_dir(&place).expect("made");
+        let data = golden::unpack(1, &place);
+        let synced = Command::new("sync").arg("-f").arg(&place).status().expect("sync runs");
+        assert!(synced.success());
+        let mut starting = Options::new(&data).begin();
+        self.chance(200);
+        self.end.strike();
+        starting.kill();
+        self.end.mend();
+        golden::check(&Cli::on(&data), "after the end came in an upgrade");
+        std::fs::remove_dir_all(place).expect("removed");
     }
 
     fn import(&mut self, is_online: bool) {

@@ -1,6 +1,7 @@
 //! P1: `kill -9` at any moment loses nothing that was acked.
 
-use crdt_tests::campaign::{stock, storm};
+use crdt_tests::campaign::stock;
+use crdt_tests::campaign::storm::{self, Activity};
 use crdt_tests::cli::Cli;
 use crdt_tests::js::{Client, Js, VERSIONS};
 use crdt_tests::seed;
@@ -8,8 +9,8 @@ use crdt_tests::server::{DataDir, Server};
 
 /// Kills under stock clients; `campaign kill` does this for longer.
 const STOCK_KILLS: usize = 10;
-/// Kills in the midst of everything that writes, each once and some again.
-const KILLS: usize = 14;
+/// Kills in the midst of everything that writes, each once.
+const KILLS: usize = Activity::ALL.len();
 
 #[test]
 fn p1_kill_9_loses_nothing_acked_to_stock_clients() {

@@ -2,7 +2,8 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use crdt_tests::campaign::{ground, storm};
+use crdt_tests::campaign::ground;
+use crdt_tests::campaign::storm::{self, Activity};
 use crdt_tests::faults::{self, Fault, How};
 use crdt_tests::ledger::Ledger;
 use crdt_tests::power::{Disk, Kind};
@@ -11,8 +12,8 @@ use crdt_tests::server::{Options, Server};
 use crdt_tests::skip::skipped;
 use crdt_tests::writers::{self, Writers};
 
-/// On each file system: each activity once, and some again.
-const CUTS: usize = 10;
+/// On each file system: in each activity once.
+const CUTS: usize = Activity::ALL.len();
 
 #[test]
 fn p1_power_cuts_lose_nothing_acked() {

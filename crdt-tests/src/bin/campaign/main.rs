@@ -1,6 +1,6 @@
 //! Long campaigns against the promise that nothing acked is ever lost (P1), with the code that CI runs for seconds.
 //!
-//! `cargo run --release -p crdt-tests --bin campaign -- [kill|power-cut|nth|all] [--rounds N] [--seed S] [--threads N] [--ledger]`
+//! `cargo run --release -p crdt-tests --bin campaign -- [kill|power-cut|nth|disk-full|flips|all] [--rounds N] [--seed S] [--threads N] [--ledger]`
 //!
 //! Prints seeds and totals; `--ledger` enters them in `crdt-tests/LEDGER.md`, which says what each campaign does. Exit
 //! code 1 when a promise was broken.
@@ -9,17 +9,27 @@ mod record;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crdt_tests::campaign::{Tally, nth, scenarios, stock, storm};
+use crdt_tests::campaign::{Tally, full, nth, scenarios, stock, storm};
+use crdt_tests::flips;
+use crdt_tests::ledger::Totals;
 use crdt_tests::power::Kind;
+use crdt_tests::seed;
 
 use record::Record;
 
 /// What can be named on the command line.
-const CAMPAIGNS: [&str; 3] = ["kill", "power-cut", "nth"];
+const CAMPAIGNS: [&str; 5] = ["kill", "power-cut", "nth", "disk-full", "flips"];
 /// Kills, and power cuts on each file system, unless `--rounds` says otherwise.
 const ROUNDS: usize = 210;
+/// Times a disk is filled, unless `--rounds` says otherwise.
+const FILLS: usize = 40;
+/// How long bytes are flipped at most.
+const FLIPS_TIME: Duration = Duration::from_secs(3_600);
+
+/// What this program is called with when it works for itself.
+const FLIPS_WORKER: &str = "flips-worker";
 
 /// What the command line asks for.
 struct Plan {
@@ -32,6 +42,13 @@ struct Plan {
 }
 
 fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, template, scratch] = &args[..]
+        && word == FLIPS_WORKER
+    {
+        flips::worker(template.as_ref(), scratch.as_ref());
+        return ExitCode::SUCCESS;
+    }
     let plan = plan();
     let mut record = Record::new(plan.seed);
     let mut is_broken = false;
@@ -72,9 +89,32 @@ fn run(campaign: &str, plan: &Plan, record: &mut Record) -> bool {
                 part(scenario.name, &mut || nth::run(scenario, extent, plan.seed, plan.threads));
             }
         }
+        "disk-full" => part("ext4", &mut || full::fills(plan.rounds.unwrap_or(FILLS), plan.seed)),
+        "flips" => part("every byte and length", &mut || Some(flips(plan))),
         other => unreachable!("{other} was checked"),
     }
     holds
+}
+
+/// Flips every byte of a small data directory and cuts each file at every length, or a sample of `--rounds`.
+fn flips(plan: &Plan) -> Tally {
+    let scratch = flips::scratch();
+    let template = scratch.path().join("template");
+    flips::Template::make(&template);
+    let mut cases = flips::cases(&flips::Template::read(&template), 200, &mut seed::rng(plan.seed, 0));
+    cases.truncate(plan.rounds.unwrap_or(usize::MAX));
+    let sweep = flips::Sweep {
+        program: std::env::current_exe().expect("this program has a path"),
+        args: vec![FLIPS_WORKER.into()],
+        template,
+        scratch: scratch.path().to_owned(),
+        workers: plan.threads,
+        time: FLIPS_TIME,
+    };
+    let tally = flips::sweep(&sweep, cases);
+    println!("{tally}");
+    assert!(tally.offenders.is_empty(), "{} cases were wrong or silent", tally.offenders.len());
+    Tally { what: "flips".into(), rounds: tally.cases, totals: Totals::default() }
 }
 
 fn plan() -> Plan {
