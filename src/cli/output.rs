@@ -217,9 +217,10 @@ pub(super) fn bytes(n: u64) -> String {
 
 /// A moment that may be yet to come.
 pub(super) fn moment(ms: u64, now_ms: u64) -> String {
-    match ms.checked_sub(now_ms) {
-        Some(left) => format!("{} UTC (in {})", utc(ms), ago(left).trim_end_matches(" ago")),
-        None => format!("{} UTC ({})", utc(ms), ago(now_ms - ms)),
+    if ms > now_ms {
+        format!("{} UTC (in {})", utc(ms), ago(ms - now_ms).trim_end_matches(" ago"))
+    } else {
+        format!("{} UTC ({})", utc(ms), ago(now_ms - ms))
     }
 }
 
@@ -289,6 +290,13 @@ mod tests {
             (ago(59_999), ago(60_000), ago(7_200_000)),
             ("59 s ago".into(), "1 min ago".into(), "2 h ago".into())
         );
+    }
+
+    #[test]
+    fn moments_lie_behind_or_ahead() {
+        assert_eq!(moment(60_000, 0), "1970-01-01 00:01:00 UTC (in 1 min)");
+        assert_eq!(moment(0, 60_000), "1970-01-01 00:00:00 UTC (1 min ago)");
+        assert_eq!(moment(0, 0), "1970-01-01 00:00:00 UTC (0 s ago)");
     }
 
     #[test]

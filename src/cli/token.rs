@@ -25,12 +25,12 @@ const TTL: Period = Period(Duration::from_secs(3_600));
     group = ArgGroup::new("instead").args(["explain", "new_secret", "revoke"]),
     after_help = "\
 Examples:
-  weft token --new-secret weft.secret                   make a secret; `weft serve --auth-secret weft.secret` asks for tokens
+  weft token --new-secret weft.secret                   then `weft serve --auth-secret weft.secret`
   weft token --doc 'notes/*' --access write --ttl 8h --sub ada --secret weft.secret
-  weft token --doc a --doc b --private-key ed25519.pem  the server has its public key: --auth-public-key
+  weft token --doc a --doc b --private-key ed25519.pem  the server has its --auth-public-key
   weft token --admin --ttl 5m --secret weft.secret      for the admin API
   weft token --doc a --secret weft.secret | weft token --explain - --secret weft.secret
-  weft token --revoke ada --data /var/lib/weft          end ada's sessions and all tokens issued so far
+  weft token --revoke ada --data /var/lib/weft          end ada's sessions and tokens
 
 The token alone is printed on stdout. A pattern is a document's name, `prefix/*` for all below it, or `*` for all."
 )]
