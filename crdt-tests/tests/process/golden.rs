@@ -34,7 +34,7 @@ fn format(data: &Path) -> String {
 
 #[test]
 fn s10_data_directories_of_every_format_open() {
-    for version in (1..=FORMAT).filter(|version| *version < FORMAT || golden::path(*version).exists()) {
+    for version in 1..=FORMAT {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let data = golden::unpack(version, dir.path());
         assert_eq!(format(&data).trim(), version.to_string());
