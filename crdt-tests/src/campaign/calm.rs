@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::cli::Cli;
 use crate::http;
 use crate::ledger::{Found, Ledger};
 use crate::seed;
@@ -9,8 +10,13 @@ use crate::server::{Options, Server};
 use crate::wait::PATIENCE;
 use crate::writers;
 
-/// Starts the server on the directory, compares all documents with the ledger, and lets an edit be acked.
+/// Verifies the directory, starts the server on it, compares all documents with the ledger, and lets an edit be acked.
 pub fn check(data: &Path, ledger: &mut Ledger, when: &str, seed: u64) -> Server {
+    // A directory whose making was cut short holds nothing yet.
+    if data.join("FORMAT").exists() {
+        let verified = Cli::on(data).run(&["verify"]);
+        assert_eq!(verified.code, 0, "{when}: weft verify: {}{}", verified.text(), verified.stderr);
+    }
     let server = Options::new(data).try_start().unwrap_or_else(|refusal| panic!("{when}: does not start: {refusal:?}"));
     assert!(http::is_ready(server.addr()), "{when}: started and not ready");
     ledger.check(when, |doc| writers::read(server.addr(), doc));

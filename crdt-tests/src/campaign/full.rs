@@ -35,7 +35,9 @@ pub fn fills(rounds: usize, seed: u64) -> Option<Tally> {
             writers.until_acked(rng.random_range(1..60), || false);
             disk.fill();
             // Segments that were made beforehand still take some.
-            wait::until("the server says that the disk is full", PATIENCE * 2, || (!http::is_ready(addr)).then_some(()));
+            wait::until("the server says that the disk is full", PATIENCE * 2, || {
+                (!http::is_ready(addr)).then_some(())
+            });
             writers.leave(&mut ledger);
             server.assert_alive();
             ledger.clone().check(format_args!("{when}, while full"), |doc| writers::read(addr, doc));

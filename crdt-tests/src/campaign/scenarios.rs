@@ -21,9 +21,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "compact", prepare: documents, act: compact },
     Scenario { name: "rm", prepare: documents, act: delete },
     Scenario { name: "upgrade", prepare: an_old_directory, act: upgrade },
+    Scenario { name: "compact --vacuum", prepare: documents, act: vacuum },
     Scenario { name: "backup", prepare: documents, act: backup },
     Scenario { name: "restore", prepare: a_backup, act: restore },
-    Scenario { name: "serve, checkpoint, compact", prepare: documents, act: serve },
+    Scenario { name: "serve, checkpoint, compact, vacuum", prepare: documents, act: serve },
 ];
 
 /// Documents that every scenario finds.
@@ -118,6 +119,10 @@ fn upgrade(ground: &Ground, _: &mut Ledger) {
     golden::check(&ground.calm_cli(), "after an upgrade on a disk that fails");
 }
 
+fn vacuum(ground: &Ground, _: &mut Ledger) {
+    ground.run(&["compact", "--vacuum"]);
+}
+
 /// A backup that is said to be done is whole; one that failed has no name.
 fn backup(ground: &Ground, ledger: &mut Ledger) {
     let file = ground.dir.join("backup");
@@ -149,13 +154,13 @@ fn restore(ground: &Ground, _: &mut Ledger) {
     }
 }
 
-/// Edits, a checkpoint, a compaction, and edits again. Then either it works, or it has said that it does not.
+/// Edits, a checkpoint, a compaction, a vacuum, and edits again. Then either it works, or it has said that it does not.
 fn serve(ground: &Ground, ledger: &mut Ledger) {
     let mut rng = seed::rng(ground.seed, 4);
     let Some(mut server) = start(ground) else { return };
     let addr = server.addr();
     let has_failed = || !http::is_ready(addr);
-    for command in [&["ls"][..], &["compact", "--all"], &["ls"]] {
+    for command in [&["ls"][..], &["compact", "--all", "--vacuum"], &["ls"]] {
         // Quiet meanwhile, so that there is an end to the operations.
         let writers = Writers::start(addr, &DOCUMENTS.map(str::to_owned), 20_000, &mut rng);
         writers.until_acked(4, has_failed);

@@ -58,6 +58,10 @@ pub enum Activity {
     Deletion,
     /// A document is deleted, and no server runs.
     OfflineDeletion,
+    /// Hands write, and what is live moves to a fresh database.
+    Vacuum,
+    /// What is live moves to a fresh database, and no server runs.
+    OfflineVacuum,
 }
 
 impl Activity {
@@ -76,6 +80,8 @@ impl Activity {
         Activity::Upgrade,
         Activity::Deletion,
         Activity::OfflineDeletion,
+        Activity::Vacuum,
+        Activity::OfflineVacuum,
     ];
 }
 
@@ -147,6 +153,8 @@ impl Life {
             Activity::OfflineCompaction => drop(self.offline(&["compact", "--all"])),
             Activity::Import | Activity::OfflineImport => self.import(activity == Activity::Import),
             Activity::Deletion | Activity::OfflineDeletion => self.delete(activity == Activity::Deletion),
+            Activity::Vacuum => self.serve(Some(&["compact", "--all", "--vacuum"])),
+            Activity::OfflineVacuum => drop(self.offline(&["compact", "--vacuum"])),
             Activity::Backup => self.backup(),
             Activity::Restore => self.restore(),
             Activity::Upgrade => self.upgrade(),

@@ -177,8 +177,9 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     done
 }
 
-/// Repairs what did not come whole, and judges what that gave.
-fn after_repair(truth: &Served, dir: &Path, first: Verdict) -> Verdict {
+/// Repairs what did not come whole, and judges what that gave. `logged` says whether the start that came before told of
+/// it: the end of the journal that looks like a write cut short is told then, and only then, since it is put in order.
+fn after_repair(truth: &Served, dir: &Path, first: Verdict, logged: bool) -> Verdict {
     let refused = match &first {
         Verdict::Refused(why) => Some(why.clone()),
         Verdict::Named => None,
@@ -211,7 +212,7 @@ fn after_repair(truth: &Served, dir: &Path, first: Verdict) -> Verdict {
         }
     }
     match refused {
-        _ if less && found.is_empty() && refused.is_none() => Verdict::Silent("the repair found nothing".to_owned()),
+        None if less && found.is_empty() && !logged => Verdict::Silent("the repair found nothing".to_owned()),
         None => Verdict::Named,
         Some(why) if less => Verdict::RefusedThenLess(why),
         Some(why) => Verdict::RefusedThenRight(why),
@@ -288,7 +289,7 @@ pub fn worker(template: &Path, scratch: &Path) {
             (Verdict::Silent(_), Ok(flaws)) if !flaws.is_empty() => Verdict::Named,
             (verdict, _) => verdict,
         };
-        let verdict = after_repair(&truth.served, &copy, verdict);
+        let verdict = after_repair(&truth.served, &copy, verdict, !log.is_empty());
         if verbose {
             eprintln!("{damage:?}\n{verdict:?}\n{log}");
         }

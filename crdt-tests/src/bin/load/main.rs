@@ -1,7 +1,7 @@
 //! Figures for the README: what weft costs under load, each edit accounted for.
 //!
-//! `cargo run --release -p crdt-tests --bin load -- [ingest|cold-open|idle|acks|all] [--runs N] [--connections N]
-//! [--writers N] [--seconds N] [--json]`
+//! `cargo run --release -p crdt-tests --bin load -- [ingest|cold-open|idle|acks|all|million] [--runs N]
+//! [--connections N] [--writers N] [--seconds N] [--documents N] [--json]`
 //!
 //! Builds and starts the release binary itself, on fresh directories below `--dir` (default: the system's temporary one, so
 //! name a directory on the disk that counts). Prints a table, or one JSON object with `--json`.
@@ -12,6 +12,7 @@ mod disk;
 mod idle;
 mod ingest;
 mod line;
+mod million;
 mod open_loop;
 mod report;
 
@@ -27,6 +28,7 @@ struct Plan {
     runs: usize,
     connections: usize,
     writers: usize,
+    documents: usize,
     seconds: u64,
     json: bool,
     dir: PathBuf,
@@ -49,6 +51,7 @@ fn main() {
         runs: 3,
         connections: 5_000,
         writers: 64,
+        documents: 1_000_000,
         seconds: 5,
         json: false,
         dir: std::env::temp_dir(),
@@ -62,11 +65,12 @@ fn main() {
             "--runs" => plan.runs = number(value()),
             "--connections" => plan.connections = number(value()),
             "--writers" => plan.writers = number(value()),
+            "--documents" => plan.documents = number(value()),
             "--seconds" => plan.seconds = number(value()) as u64,
             "--dir" => plan.dir = value().into(),
             "--binary" => plan.binary = value().into(),
             "--json" => plan.json = true,
-            "ingest" | "cold-open" | "idle" | "acks" | "all" => plan.what = arg,
+            "ingest" | "cold-open" | "idle" | "acks" | "all" | "million" => plan.what = arg,
             _ => usage(&format!("unknown argument {arg}")),
         }
     }
@@ -94,13 +98,17 @@ fn main() {
         acks::run(&plan, &mut report);
         open_loop::run(&plan, &mut report);
     }
+    // Takes minutes and a gigabyte, so only when asked for.
+    if plan.what == "million" {
+        million::run(&plan, &mut report);
+    }
     report.print(plan.json);
 }
 
 fn usage(problem: &str) -> ! {
     eprintln!(
-        "{problem}\nusage: load [ingest|cold-open|idle|acks|all] [--runs N] [--connections N] [--writers N] \
-         [--seconds N] [--dir DIR] [--binary FILE] [--json]"
+        "{problem}\nusage: load [ingest|cold-open|idle|acks|all|million] [--runs N] [--connections N] [--writers N] \
+         [--seconds N] [--documents N] [--dir DIR] [--binary FILE] [--json]"
     );
     std::process::exit(2);
 }
