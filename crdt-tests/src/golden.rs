@@ -93,11 +93,27 @@ pub fn check(cli: &Cli, when: &str) {
     }
 }
 
-/// Unpacks a directory to be opened; it lies in `data` below `dir`.
+/// Unpacks a directory to be opened; it lies in `data` below `dir`, which may be on a file system that is mounted for
+/// another process only, and so has no name that tar could make out.
 pub fn unpack(version: u32, dir: &Path) -> PathBuf {
     let file = File::open(path(version)).expect("the fixture is part of the repository");
-    tar::Archive::new(GzDecoder::new(file)).unpack(dir).expect("unpacked");
-    dir.join("data")
+    let unpacked = tempfile::tempdir().expect("a temporary directory");
+    tar::Archive::new(GzDecoder::new(file)).unpack(unpacked.path()).expect("unpacked");
+    let data = dir.join("data");
+    copy(&unpacked.path().join("data"), &data);
+    data
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("listed") {
+        let (from, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).expect("listed");
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).expect("copied");
+        }
+    }
 }
 
 fn percent_encoded(doc: &str) -> String {

@@ -54,7 +54,7 @@ const STORE_TO_HUB: &[&str] = &[
     "StoreError",
     "Deletion",
     "Listed",
-    "DamagedRecord",
+    "DamagedEntry",
     "VacuumProgress",
     "Vacuumed",
     "LogAppend",

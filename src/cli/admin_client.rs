@@ -38,6 +38,8 @@ pub(super) struct AdminClient {
     pid: u32,
     credential: String,
     sender: SendRequest<Full<Bytes>>,
+    /// How often the connection was lost and made anew.
+    dialed: u32,
 }
 
 /// An answer that comes piece by piece.
@@ -114,7 +116,7 @@ impl AdminClient {
     pub(super) async fn connect(admin: &AdminFile) -> Result<Self, Failure> {
         let addr = reachable(admin.admin);
         let sender = dial(addr).await.map_err(|why| unreachable(addr, admin.pid, &why))?;
-        Ok(Self { addr, pid: admin.pid, credential: admin.credential.clone(), sender })
+        Ok(Self { addr, pid: admin.pid, credential: admin.credential.clone(), sender, dialed: 0 })
     }
 
     /// Documents by name, page by page, at most `limit`.
@@ -194,9 +196,10 @@ impl AdminClient {
 
     /// Deletes a document.
     pub(super) async fn delete(&mut self, doc: &DocName) -> Result<DeleteReport, Failure> {
-        let began_ms = now_ms();
+        let (began_ms, dialed) = (now_ms(), self.dialed);
         let (status, answer) = self.request(Method::DELETE, &doc_path(doc, ""), Bytes::new()).await?;
         if status == StatusCode::GONE
+            && self.dialed > dialed
             && let Some(deleted_ms) = Problem::parse(&answer).deleted_ms.filter(|at_ms| *at_ms >= began_ms)
         {
             // It was us: the connection broke before the first answer came.
@@ -312,6 +315,7 @@ impl AdminClient {
             // and compacting again change nothing, and what is deleted stays so.
             Err(error) if error.is_closed() || error.is_incomplete_message() || error.is_canceled() => {
                 self.sender = dial(self.addr).await.map_err(|why| unreachable(self.addr, self.pid, &why))?;
+                self.dialed += 1;
                 let again = self.exchange(method, path, body).await;
                 again.map_err(|e| unreachable(self.addr, self.pid, &e.to_string()))
             }
