@@ -123,6 +123,8 @@ impl Engine {
             root.live_bytes = Some(caught(|| count_live(&db)).map_err(|e| broken(dir, &e))?);
         }
         let engine = Self { db, database, dir: dir.to_owned() };
+        // sled writes while it opens, and makes its page table durable before what that speaks of.
+        engine.sync().map_err(|failure| format!("{at} cannot be synced: {}", failure.cause()))?;
         Ok(Found { engine, root, is_new: marked.is_none() })
     }
 

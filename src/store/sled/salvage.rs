@@ -134,6 +134,10 @@ fn survey(dir: &Path) -> io::Result<StoreSurvey> {
         }
         _ => {}
     }
+    if survey.keys == 0 && !dir.join(MARKER).exists() {
+        // Its making was cut short before it held anything; the next start makes it anew.
+        survey.flaws.clear();
+    }
     Ok(survey)
 }
 
