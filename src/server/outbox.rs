@@ -24,6 +24,7 @@ use super::error;
 use crate::hub::{Delivery, FrameKind, PeerSink};
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAME_COST, WRITE_FRAMES_MAX};
 use crate::wire::close::CloseReason;
+use crate::wire::dialect::Dialect;
 
 /// Writes a connection's task makes before it lets others run.
 const WRITES_PER_POLL_MAX: usize = 16;
@@ -270,6 +271,8 @@ enum Refused {
 pub(super) struct Outbox {
     /// What came the other way.
     pub(super) heard: Heard,
+    /// What its client speaks.
+    dialect: Dialect,
     socket: OwnedWriteHalf,
     state: Mutex<State>,
 }
@@ -368,7 +371,7 @@ pub(super) enum Progress {
 }
 
 impl Outbox {
-    pub(super) fn new(socket: OwnedWriteHalf) -> Self {
+    pub(super) fn new(socket: OwnedWriteHalf, dialect: Dialect) -> Self {
         let now = Instant::now();
         let state = State {
             queue: Queue::new(OUTBOX_BYTES_MAX),
@@ -379,7 +382,12 @@ impl Outbox {
             progress_at: now,
             said_at: now,
         };
-        Self { heard: Heard::default(), socket, state: Mutex::new(state) }
+        Self { heard: Heard::default(), dialect, socket, state: Mutex::new(state) }
+    }
+
+    /// What its client speaks.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// What has gone through so far.

@@ -26,6 +26,7 @@ use super::outbox::{Outbox, Output, Progress};
 use crate::hub::{Delivery, FrameKind, HubError, PeerSink};
 use crate::limits;
 use crate::wire::close::CloseReason;
+use crate::wire::dialect::Dialect;
 use crate::wire::frame::{self, Decoder, Input, Message};
 use crate::wire::message::{ClientMessage, ServerMessage};
 use crate::wire::ywebsocket;
@@ -125,11 +126,11 @@ pub(super) struct Session {
 
 impl Session {
     /// Takes over a socket after its handshake.
-    pub(super) fn new(stream: TcpStream, timing: &'static Timing) -> Self {
+    pub(super) fn new(stream: TcpStream, dialect: Dialect, timing: &'static Timing) -> Self {
         let (reader, writer) = stream.into_split();
         let now = Instant::now();
         Self {
-            outbox: Arc::new(Outbox::new(writer)),
+            outbox: Arc::new(Outbox::new(writer, dialect)),
             reader,
             decoder: Decoder::default(),
             timing,

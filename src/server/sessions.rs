@@ -16,6 +16,7 @@ use crate::hub::PeerSink;
 use crate::ids::{ConnId, DocName};
 use crate::metrics::Counter;
 use crate::wire::close::CloseReason;
+use crate::wire::dialect::Dialect;
 
 /// The sessions of the public listener, as both listeners know them. A clone shares them.
 #[derive(Clone, Default)]
@@ -92,12 +93,19 @@ pub(super) struct ConnectionQuery {
     pub(super) limit: usize,
 }
 
+/// Sessions of one dialect.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) sessions: u64,
+    /// Of those, how many read too slowly.
+    pub(super) behind: u64,
+}
+
 /// All sessions together.
 #[derive(Debug)]
 pub(super) struct Counts {
-    pub(super) open: u64,
-    /// Of those, how many read too slowly.
-    pub(super) behind: u64,
+    /// Open now.
+    pub(super) open: BTreeMap<Dialect, Tally>,
     pub(super) waiting_bytes: u64,
     /// Of those open and of those that have ended.
     pub(super) traffic: Traffic,
@@ -184,17 +192,19 @@ impl Sessions {
     /// All of them together. Looks at each one, so it is for those who ask every few seconds.
     pub(super) fn counts(&self) -> Counts {
         let open = self.open();
-        let (mut traffic, mut behind, mut waiting_bytes) = (open.ended, 0, 0);
+        let (mut traffic, mut waiting_bytes) = (open.ended, 0);
+        let mut tallies = BTreeMap::from(Dialect::ALL.map(|dialect| (dialect, Tally::default())));
         for entry in open.by_id.values() {
             let load = entry.outbox.load();
             traffic += entry.outbox.traffic();
-            behind += u64::from(load.behind);
+            let tally = tallies.entry(entry.outbox.dialect()).or_default();
+            tally.sessions += 1;
+            tally.behind += u64::from(load.behind);
             waiting_bytes += load.waiting_bytes as u64;
         }
         let given_up = |reason: &str| reason == "dead" || reason == CloseReason::Overloaded.name();
         Counts {
-            open: open.by_id.len() as u64,
-            behind,
+            open: tallies,
             waiting_bytes,
             traffic,
             given_up: open.disconnects.iter().filter(|((_, reason), _)| given_up(reason)).map(|(_, n)| n).sum(),
@@ -236,6 +246,16 @@ impl Sessions {
     }
 }
 
+impl Counts {
+    /// Those open now, whatever they speak.
+    pub(super) fn all_open(&self) -> Tally {
+        self.open.values().fold(Tally::default(), |sum, tally| Tally {
+            sessions: sum.sessions + tally.sessions,
+            behind: sum.behind + tally.behind,
+        })
+    }
+}
+
 impl Entry {
     fn describe(&self, id: ConnId) -> Connection {
         let (traffic, load) = (self.outbox.traffic(), self.outbox.load());
@@ -243,7 +263,7 @@ impl Entry {
             id: id.0,
             doc: self.doc.clone(),
             remote: self.remote,
-            dialect: "ywebsocket",
+            dialect: self.outbox.dialect().name(),
             since_ms: self.since_ms,
             received_bytes: traffic.bytes_in,
             received_messages: traffic.messages_in,

@@ -24,6 +24,7 @@ use super::sessions::Registered;
 use crate::auth::{Denied, Grant, Holder, TokenError};
 use crate::ids::{DocName, DocNameError};
 use crate::wire::close::CloseReason;
+use crate::wire::dialect::Dialect;
 
 /// What RFC 6455 §1.3 appends to a client's key.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -155,7 +156,7 @@ async fn serve<D: Documents>(
         Ok(Err(_)) => return tracing::error!("an upgraded connection is not a TCP stream"),
         Err(error) => return tracing::debug!(?remote, %error, "a client left during its handshake"),
     };
-    let session = Session::new(stream, shared.timing);
+    let session = Session::new(stream, Dialect::YWebsocket, shared.timing);
     match doc {
         // Boxed, so that a connection's task is as large as its conversation and not as its handshake.
         Ok(doc) => match admit(&shared, &session, &doc, token, remote) {

@@ -5,6 +5,7 @@
 
 pub mod awareness;
 pub mod close;
+pub mod dialect;
 pub mod frame;
 pub mod json;
 pub mod lib0;

@@ -63,12 +63,12 @@ impl Api {
     /// What happens now, and the busiest documents.
     pub(super) async fn top(&self, limit: usize) -> Top {
         let (counts, figures) = (self.sessions.counts(), self.hub.figures());
-        let journal = figures.journal;
+        let (open, journal) = (counts.all_open(), figures.journal);
         let applied = figures.updates.iter().find(|(name, _)| *name == "applied").map_or(0, |(_, number)| *number);
         Top {
             uptime_ms: self.started.elapsed().as_millis() as u64,
-            connections: counts.open,
-            behind: counts.behind,
+            connections: open.sessions,
+            behind: open.behind,
             documents: figures.documents_awake as u64,
             updates_total: applied,
             update_bytes_total: figures.applied_bytes,

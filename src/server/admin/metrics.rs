@@ -97,8 +97,10 @@ impl Api {
     fn connections(&self, page: &mut Page) {
         let counts = self.sessions.counts();
         page.family("weft_connections", "gauge", "WebSocket sessions open now; those behind read too slowly.");
-        for (state, number) in [("open", counts.open - counts.behind), ("behind", counts.behind)] {
-            page.sample("weft_connections", &[("dialect", "ywebsocket"), ("state", state)], number as f64);
+        for (dialect, tally) in &counts.open {
+            for (state, number) in [("open", tally.sessions - tally.behind), ("behind", tally.behind)] {
+                page.sample("weft_connections", &[("dialect", dialect.name()), ("state", state)], number as f64);
+            }
         }
         page.counters(
             "weft_connects_total",
