@@ -4,6 +4,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev &
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
+COPY web ./web
 COPY crdt-tests ./crdt-tests
 RUN cargo build --release --locked --bin weft
 

@@ -103,6 +103,10 @@ pub struct ServeOptions {
     /// Whether `%20` in a path is a space in the document's name, or kept as it is [default: on]
     #[arg(long, env = "WEFT_PATH_DECODE", value_name = "SWITCH")]
     pub path_decode: Option<Switch>,
+    /// Whether a browser that opens the address of `--listen` gets a small collaborative editor [default: on where that is
+    /// loopback, else off]
+    #[arg(long, env = "WEFT_DEMO", value_name = "SWITCH")]
+    pub demo: Option<Switch>,
     /// Print the addresses as one JSON object
     #[arg(
         long,
@@ -265,6 +269,8 @@ pub struct Settings {
     pub path_decode: bool,
     /// Which tokens are good.
     pub auth: AuthSettings,
+    /// Whether `/` is the demo.
+    pub demo: bool,
     /// Whether the addresses are printed as JSON.
     pub json: bool,
 }
@@ -337,8 +343,10 @@ impl ServeArgs {
         if !auth.has_keys() && (auth.audience.is_some() || auth.issuer.is_some()) {
             return Err(ConfigError::NoKey);
         }
+        let listen = address("listen", given.listen.as_deref().unwrap_or(LISTEN))?;
+        let loopback = listen.ip().to_canonical().is_loopback();
         let settings = Settings {
-            listen: address("listen", given.listen.as_deref().unwrap_or(LISTEN))?,
+            listen,
             admin_listen: address("admin-listen", given.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN))?,
             data: given.data.unwrap_or_else(|| DATA.into()),
             log_format: given.log_format.unwrap_or(LogFormat::Human),
@@ -349,9 +357,9 @@ impl ServeArgs {
             idle_after: given.idle_after.map_or(IDLE_AFTER, |period| period.0),
             path_decode: given.path_decode.unwrap_or(Switch::On) == Switch::On,
             auth,
+            demo: given.demo.map_or(loopback, |demo| demo == Switch::On),
             json: given.json.unwrap_or(false),
         };
-        let loopback = settings.listen.ip().to_canonical().is_loopback();
         if !loopback && !settings.auth.has_keys() && !given.allow_anonymous.unwrap_or(false) {
             return Err(ConfigError::Exposed(settings.listen));
         }
@@ -390,6 +398,7 @@ impl ServeOptions {
             auth_audience: self.auth_audience.or(fallback.auth_audience),
             auth_issuer: self.auth_issuer.or(fallback.auth_issuer),
             path_decode: self.path_decode.or(fallback.path_decode),
+            demo: self.demo.or(fallback.demo),
             json: self.json.or(fallback.json),
         }
     }
@@ -460,7 +469,7 @@ mod tests {
         assert_eq!(settings.data, Path::new("./weft-data"));
         assert_eq!((settings.log_format, &*settings.log_level), (LogFormat::Human, "info"));
         assert_eq!((settings.connections_max, settings.idle_after), (CONNECTIONS_MAX, IDLE_AFTER));
-        assert!(settings.path_decode && !settings.json);
+        assert!(settings.path_decode && settings.demo && !settings.json);
     }
 
     #[test]
@@ -514,7 +523,12 @@ mod tests {
             if let Err(error) = refused {
                 assert!(error.is_usage() && error.to_string().contains("--allow-anonymous"));
             }
-            assert!(parse(&["--listen", listen, "--allow-anonymous"]).resolve().is_ok());
+            let exposed = parse(&["--listen", listen, "--allow-anonymous"]).resolve().unwrap();
+            assert_eq!(exposed.demo, open, "the demo is on by default where nobody else can see it");
+            for (switch, on) in [("on", true), ("off", false)] {
+                let given = parse(&["--listen", listen, "--allow-anonymous", "--demo", switch]).resolve().unwrap();
+                assert_eq!(given.demo, on, "{listen}");
+            }
             for key in ["--auth-secret", "--auth-public-key", "--auth-jwks"] {
                 assert!(parse(&["--listen", listen, key, "/a/file"]).resolve().is_ok(), "{key}");
             }

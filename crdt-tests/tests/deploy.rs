@@ -50,7 +50,7 @@ fn the_image_runs_without_root_and_keeps_its_data_where_compose_expects_it() {
     assert_eq!(line("VOLUME "), "VOLUME /var/lib/weft/data");
     assert!(line("HEALTHCHECK ").ends_with(r#"CMD ["weft", "health"]"#));
     assert_eq!(line("STOPSIGNAL "), "STOPSIGNAL SIGTERM");
-    for copied in ["Cargo.toml", "Cargo.lock", "src", "crdt-tests"] {
+    for copied in ["Cargo.toml", "Cargo.lock", "src", "web", "crdt-tests"] {
         assert!(Path::new(workspace()).join(copied).exists(), "the image copies {copied}");
     }
 }

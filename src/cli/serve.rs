@@ -127,6 +127,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         connections_max: connections_within(settings.connections_max, open_files),
         path_decode: settings.path_decode,
         authority,
+        demo: settings.demo,
     };
     let server = Server::start(address, &server_options, hub.clone(), sessions, draining.clone())
         .map_err(|error| cannot_listen("listen", settings.listen, &error))?;
@@ -194,7 +195,8 @@ fn announce(settings: &Settings, listen: SocketAddr, admin: SocketAddr) {
         let data = serde_json::Value::from(data.to_string());
         format!(r#"{{"listen":"{listen}","admin":"{admin}","data":{data}}}"#)
     } else {
-        format!("weft is listening on ws://{listen} (admin http://{admin}), data in {data}")
+        let demo = if settings.demo { format!("demo http://{listen}, ") } else { String::new() };
+        format!("weft is listening on ws://{listen} ({demo}admin http://{admin}), data in {data}")
     };
     // Whoever closed our stdout does not want to know, and that is no reason to stop.
     let _ = writeln!(io::stdout(), "{line}");

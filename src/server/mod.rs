@@ -8,6 +8,7 @@
 mod accept;
 mod access;
 mod admin;
+mod demo;
 pub mod documents;
 mod error;
 mod outbox;
@@ -85,6 +86,8 @@ pub struct ServerOptions {
     pub path_decode: bool,
     /// Who decides about tokens; without it everybody may do everything.
     pub authority: Option<Arc<Authority>>,
+    /// Whether `/` is the demo.
+    pub demo: bool,
 }
 
 /// What every connection of the public listener shares.
@@ -94,6 +97,7 @@ struct Shared<D> {
     draining: DrainFlag,
     path_decode: bool,
     authority: Option<Arc<Authority>>,
+    demo: bool,
     /// Clients denied so far, which spreads how long they are held.
     denied: AtomicU32,
     timing: &'static Timing,
@@ -158,6 +162,7 @@ impl Server {
             draining: draining.clone(),
             path_decode: options.path_decode,
             authority: options.authority.clone(),
+            demo: options.demo,
             denied: AtomicU32::new(0),
             timing,
         });

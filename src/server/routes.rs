@@ -1,4 +1,4 @@
-//! Routes of the public listener: liveness, readiness, a page for people, and the WebSocket on every path.
+//! Routes of the public listener: liveness, readiness, the demo or a word for people, and the WebSocket on every path.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,11 +11,12 @@ use warp::path::FullPath;
 
 use super::Shared;
 use super::accept::Slot;
+use super::demo;
 use super::documents::Documents;
 use super::error::Problem;
 use super::websocket;
 
-/// What a browser sees at `/`.
+/// What a browser sees at `/` when there is no demo.
 const PAGE: &str = "\
 weft is running.
 
@@ -59,6 +60,11 @@ fn respond<D: Documents>(
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed(&["GET"]));
+    }
+    if shared.demo
+        && let Some(page) = demo::answer(path, headers)
+    {
+        return Ok(page);
     }
     match path {
         "/" => Ok(content("text/plain; charset=utf-8", PAGE)),

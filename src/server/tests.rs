@@ -114,7 +114,7 @@ fn address() -> Address {
 }
 
 fn options() -> ServerOptions {
-    ServerOptions { connections_max: 100, path_decode: true, authority: None }
+    ServerOptions { connections_max: 100, path_decode: true, authority: None, demo: false }
 }
 
 fn start(notes: &Notes) -> Server {
@@ -270,6 +270,23 @@ async fn bad_handshakes_and_plain_requests_get_a_status() {
             let (_, head) = Client::request(&server, path, headers, b"").await;
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
         }
+    }
+}
+
+#[tokio::test]
+async fn the_demo_is_served_where_it_is_on_and_a_document_may_be_called_like_its_files() {
+    let notes = Notes::new(0);
+    for (demo, page, script) in [(true, "text/html", 200), (false, "text/plain", 426)] {
+        let options = ServerOptions { demo, ..options() };
+        let sessions = Sessions::default();
+        let server = Server::start(address(), &options, notes.clone(), sessions, DrainFlag::default()).unwrap();
+        let (_, head) = Client::request(&server, "/?doc=welcome", "", b"").await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains(&format!("content-type: {page}")), "{head}");
+        let (_, head) = Client::request(&server, "/demo.js", "", b"").await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {script} ")), "{head}");
+        let present = notes.present();
+        let _client = Client::connect(&server, "/demo.js").await;
+        until("the client has joined", || notes.present() == present + 1).await;
     }
 }
 

@@ -1,0 +1,52 @@
+// The editor: TipTap on one Yjs fragment, with the carets of the others.
+
+import { Editor } from '@tiptap/core'
+import StarterKit from '@tiptap/starter-kit'
+import { Placeholder } from '@tiptap/extensions'
+import Collaboration from '@tiptap/extension-collaboration'
+import CollaborationCaret from '@tiptap/extension-collaboration-caret'
+import { colourOf, nameOf } from './person.js'
+
+/**
+ * The fragment's name. Not `default`, which other TipTap applications use: an editor removes what its schema does not
+ * know, and this one must not eat their tables when somebody opens their document here.
+ */
+const FIELD = 'weft-demo'
+
+// Built by hand and styled through the CSSOM: the page's policy allows no style in markup, and a peer may claim any colour.
+const caretOf = user => {
+  const caret = document.createElement('span')
+  caret.className = 'caret'
+  // Read aloud in the middle of a sentence it would only disturb; the list of people says who is here.
+  caret.setAttribute('aria-hidden', 'true')
+  caret.style.setProperty('--person', colourOf(user.color) ?? 'gray')
+  const label = document.createElement('span')
+  label.className = 'caret-name'
+  label.textContent = nameOf(user.name)
+  caret.append(label)
+  return caret
+}
+
+const selectionOf = user => ({ class: 'selected', style: `--person: ${colourOf(user.color) ?? 'gray'}` })
+
+export const openEditor = ({ element, doc, provider, user, editable }) => new Editor({
+  element,
+  editable,
+  injectCSS: false,
+  extensions: [
+    // Undo belongs to Collaboration: it takes back one's own edits and nobody else's.
+    StarterKit.configure({ undoRedo: false, heading: { levels: [1, 2, 3] } }),
+    Placeholder.configure({ placeholder: 'Write something. Open this page in a second window and watch it arrive.' }),
+    Collaboration.configure({ document: doc, field: FIELD }),
+    CollaborationCaret.configure({ provider, user, render: caretOf, selectionRender: selectionOf })
+  ],
+  editorProps: {
+    attributes: {
+      class: 'page',
+      role: 'textbox',
+      'aria-multiline': 'true',
+      'aria-label': 'Document',
+      'aria-describedby': 'keys'
+    }
+  }
+})
