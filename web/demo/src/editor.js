@@ -29,18 +29,25 @@ const caretOf = user => {
 
 const selectionOf = user => ({ class: 'selected', style: `--person: ${colourOf(user.color) ?? 'gray'}` })
 
-export const openEditor = ({ element, doc, provider, user, editable }) => new Editor({
+/** `leave` is called when somebody wants out by keyboard: in a list, Tab is taken. */
+export const openEditor = ({ element, doc, provider, user, editable, leave }) => new Editor({
   element,
   editable,
   injectCSS: false,
   extensions: [
-    // Undo belongs to Collaboration: it takes back one's own edits and nobody else's.
-    StarterKit.configure({ undoRedo: false, heading: { levels: [1, 2, 3] } }),
+    // Undo belongs to Collaboration: it takes back one's own edits and nobody else's. A trailing paragraph would be added
+    // by everybody who sees that there is none, and so several times.
+    StarterKit.configure({ undoRedo: false, trailingNode: false, heading: { levels: [1, 2, 3] } }),
     Placeholder.configure({ placeholder: 'Write something. Open this page in a second window and watch it arrive.' }),
     Collaboration.configure({ document: doc, field: FIELD }),
     CollaborationCaret.configure({ provider, user, render: caretOf, selectionRender: selectionOf })
   ],
   editorProps: {
+    handleKeyDown: (_view, { key }) => {
+      if (key !== 'Escape') return false
+      leave()
+      return true
+    },
     attributes: {
       class: 'page',
       role: 'textbox',

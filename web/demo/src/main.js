@@ -1,9 +1,9 @@
 // The page: a Yjs document, kept on this device and on the server, shown by an editor, with the state of things around it.
 
 import * as Y from 'yjs'
-import { IndexeddbPersistence } from 'y-indexeddb'
 import { readAuthMessage } from 'y-protocols/auth'
 import { WebsocketProvider } from 'y-websocket'
+import { openDevice } from './device.js'
 import { openEditor } from './editor.js'
 import { peopleIn, showPeople } from './people.js'
 import { keep, me, nameOf, rarest } from './person.js'
@@ -13,8 +13,6 @@ import { refusalOf, statusOf } from './status.js'
 import { bindToolbar } from './toolbar.js'
 
 const AUTH = 2
-/** How long the device's copy may take to load before the page goes on without it, milliseconds. */
-const DEVICE_PATIENCE = 3000
 /** How long a state must last before it is read aloud: whoever types does not want to hear of every letter. */
 const ANNOUNCE_AFTER = 1500
 /** How long all must have been saved before the page says so again, so that it is calm while somebody types. */
@@ -35,27 +33,23 @@ const provider = new WebsocketProvider(place.server, pathOf(place.name), doc, {
   params: place.token === undefined ? {} : { token: place.token }
 })
 
-/** The copy on this device. Resolves to undefined where the browser keeps nothing. */
-const loadDevice = async () => {
-  const store = new IndexeddbPersistence(`weft-demo/${place.name}`, doc)
-  const given = await Promise.race([
-    Promise.all([store.whenSynced, store.get('pending')]),
-    store._db.then(() => new Promise(() => {}), () => undefined),
-    new Promise(resolve => setTimeout(resolve, DEVICE_PATIENCE))
-  ])
-  return given === undefined ? undefined : { store, pending: Number(given[1]) || 0 }
-}
-
-const device = await loadDevice()
+const device = await openDevice(place.name, doc, () => show())
 
 const user = me()
 let link = 'first'
 let away = false
 let reason = ''
-let refused = false
+let refused
 
-const saved = watchSaved(doc, provider, { earlier: device?.pending ?? 0, changed: () => show() })
-const editor = openEditor({ element: $('editor'), doc, provider, user, editable: !place.readOnly })
+const saved = watchSaved(doc, provider, { earlier: device?.earlier ?? 0, changed: () => show() })
+const editor = openEditor({
+  element: $('editor'),
+  doc,
+  provider,
+  user,
+  editable: !place.readOnly,
+  leave: () => $('toolbar').querySelector('[tabindex="0"]').focus()
+})
 bindToolbar($('toolbar'), editor)
 document.body.classList.toggle('readonly', place.readOnly)
 
@@ -74,13 +68,11 @@ const announce = word => {
 
 let shown = {}
 let calming
-let kept = device?.pending ?? 0
 const show = () => {
   const { all, pending, waited } = saved
-  if (device && pending !== kept) {
-    kept = pending
-    device.store.set('pending', pending).catch(() => {})
-  }
+  device?.note(pending)
+  // Whether the tab may be closed without losing anything.
+  $('status').dataset.kept = pending === 0 || device?.kept ? 'yes' : 'no'
   const next = statusOf({
     link, refused, readOnly: place.readOnly, all, pending, waited, reason, device: device !== undefined
   })
@@ -100,6 +92,9 @@ const render = next => {
   announce(`${next.word}. ${next.more}`)
 }
 setInterval(show, 1000)
+window.addEventListener('beforeunload', event => {
+  if ($('status').dataset.kept === 'no') event.preventDefault()
+})
 
 // The connection.
 
@@ -130,14 +125,20 @@ provider.messageHandlers[AUTH] = (_encoder, decoder) => {
 }
 
 const refuse = (code, said) => {
-  refused = true
-  const { title, text } = refusalOf(code, said)
-  $('refusal-title').textContent = title
-  $('refusal-text').textContent = text
+  refused = refusalOf(code)
+  $('refusal-title').textContent = refused.title
+  $('refusal-text').textContent = said ? `${refused.text} (The server said: ${said})` : refused.text
+  $('discard').hidden = !refused.stale || device === undefined
   $('refusal').hidden = false
   editor.setEditable(false)
   show()
 }
+
+$('discard').addEventListener('click', async () => {
+  if (!window.confirm('Remove the copy on this device? What was not saved is lost.')) return
+  await device.forget()
+  location.reload()
+})
 
 const goOffline = yes => {
   away = yes
@@ -150,7 +151,7 @@ const goOffline = yes => {
 $('offline').addEventListener('click', () => goOffline(!away))
 
 // A network that is gone takes half a minute to be noticed by itself. A server on this machine needs no network.
-const isLocal = ['localhost', '127.0.0.1', '[::1]'].includes(location.hostname)
+const isLocal = /^(localhost|.*\.localhost|127\..*|\[::1\])$/.test(location.hostname)
 window.addEventListener('offline', () => { if (!isLocal) { provider.disconnect(); provider.shouldConnect = true } })
 window.addEventListener('online', () => { if (!away && !refused) provider.connect() })
 

@@ -7,27 +7,50 @@ export const PATIENCE = 4000
 
 /** Why a server sent this client away for good, by close code. */
 const REFUSALS = {
-  4400: ['This name is not possible', 'The server does not take this document name. Choose another one.'],
-  4401: ['A token is needed', 'This server only serves those who have a token. Add a good one to the address, as #token=…'],
-  4403: ['Not your document', 'Your token does not open this document. Ask whoever gave it to you.'],
-  4404: ['This document was deleted', 'An admin has deleted it for everybody. What you see is the copy on this device.'],
-  4413: ['An edit was refused', 'The server will not take something in this document, most likely because it is too large.']
+  4400: {
+    word: 'Refused',
+    title: 'The server does not take this',
+    text: 'Most likely it is the document’s name: choose another one.'
+  },
+  4401: {
+    word: 'No access',
+    title: 'A token is needed',
+    text: 'This server serves those who have a token. Add a good one to the address, as #token=…'
+  },
+  4403: {
+    word: 'No access',
+    title: 'Not your document',
+    text: 'Your token does not open this document. Ask whoever gave it to you.'
+  },
+  4404: {
+    word: 'Deleted',
+    title: 'This document was deleted',
+    text: 'An admin has deleted it for everybody. What you see is the copy on this device.',
+    stale: true
+  },
+  4413: {
+    word: 'Refused',
+    title: 'An edit was refused',
+    text: 'The server will not take something that was written here, most likely because it is too large.',
+    stale: true
+  }
 }
-
-/** What the banner says about a refusal; `said` is the server's own word for it. */
-export const refusalOf = (code, said) => {
-  const [title, text] = REFUSALS[code] ?? ['The server has closed this document', 'Load this page again to try once more.']
-  return { title, text: said ? `${text} (The server said: ${said})` : text }
-}
+const OTHERWISE = { word: 'Closed', title: 'The server has closed this document', text: 'Load this page to try again.' }
 
 /**
- * `link`: `first` before the server was ever reached, `up`, `down`, or `away` when the user wants it so.
+ * What the page says about a refusal. `stale`: the copy on this device is of no more use, since a server that is shown it
+ * again would refuse it again.
+ */
+export const refusalOf = code => ({ stale: false, ...(REFUSALS[code] ?? OTHERWISE) })
+
+/**
+ * `refused`: what `refusalOf` says, if it did. `link`: `first` before the server was ever reached, `up`, `down`, or `away` when the user wants it so.
  * Gives `kind` for the style, `word` for the eye, and `more` for whoever wants to know.
  */
 export const statusOf = ({ link, refused, readOnly, all, pending, waited, reason, device }) => {
   const kept = device ? 'on this device' : 'in this tab only; keep it open'
   if (refused) {
-    return { kind: 'refused', word: 'No access', more: pending > 0 ? `${edits(pending)} not saved, ${kept}.` : '' }
+    return { kind: 'refused', word: refused.word, more: pending > 0 ? `${edits(pending)} not saved, ${kept}.` : '' }
   }
   if (link === 'first') return { kind: 'connecting', word: 'Connecting…', more: 'The server has not answered yet.' }
   if (link === 'down' || link === 'away') {
