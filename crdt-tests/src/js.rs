@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::npm;
 use crate::process::Captured;
 use crate::server::Server;
 use crate::wait::PATIENCE;
@@ -27,26 +28,10 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("js")
 }
 
-/// Installs the npm packages of the lock file if they are missing or older than it; once per process, one process at a time.
+/// Installs the npm packages of the driver; once per process.
 pub fn ensure_packages() {
     static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| {
-        let folder = folder();
-        let lock = std::fs::File::create(folder.join(".npm-ci.lock")).expect("cannot make a lock file");
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("cannot lock");
-        let changed = |name: &str| std::fs::metadata(folder.join(name)).and_then(|meta| meta.modified()).ok();
-        // npm writes this file last, so a broken installation has none.
-        if changed("node_modules/.package-lock.json") >= changed("package-lock.json") {
-            return;
-        }
-        let output = Command::new("npm")
-            .args(["ci", "--no-progress"])
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .output()
-            .expect("cannot run npm: the process tests need Node.js 20 or later with npm");
-        assert!(output.status.success(), "npm ci failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    });
+    DONE.get_or_init(|| npm::install(&folder()));
 }
 
 type Answers = Arc<Mutex<HashMap<u64, mpsc::Sender<Result<Value, String>>>>>;
@@ -71,14 +56,15 @@ impl Js {
     /// Starts the driver.
     pub fn start() -> Self {
         ensure_packages();
-        let mut child = Command::new("node")
-            .args(["--max-old-space-size=4096", "driver.mjs"])
-            .current_dir(folder())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("cannot run node");
+        let mut node = Command::new("node");
+        node.args(["--max-old-space-size=4096", "driver.mjs"]).current_dir(folder());
+        Self::spawn(node)
+    }
+
+    /// Starts another driver that speaks the same JSON lines.
+    pub fn spawn(mut node: Command) -> Self {
+        node.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = node.spawn().expect("cannot run node");
         let stderr = Captured::from(child.stderr.take().expect("piped"));
         let stdin = Mutex::new(child.stdin.take().expect("piped"));
         let answers = Answers::default();

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod author;
 pub mod bare_log;
+pub mod browser;
 pub mod campaign;
 pub mod cli;
 pub mod faults;
@@ -20,6 +21,7 @@ pub mod js;
 pub mod ledger;
 pub mod message;
 pub mod mount;
+pub mod npm;
 pub mod power;
 pub mod process;
 pub mod recording;
