@@ -67,7 +67,7 @@ impl Browser {
     }
 
     /// Opens a tab of a profile on `/` with this query and fragment, and waits until the editor is there. `options` are
-    /// those of Playwright's `newContext`; they count for a profile's first tab.
+    /// those of Playwright's `newContext`, which count for a profile's first tab, and `hold`, for [`Page::hold`].
     pub fn open_with(&self, profile: &str, target: &str, options: Value) -> Page<'_> {
         self.open_at(&self.server, profile, target, options)
     }
@@ -113,6 +113,24 @@ impl Drop for Browser {
     fn drop(&mut self) {
         // Best effort: the driver closes it, too, when it is told nothing more.
         let _ = self.js.try_call("quit", json!({}), Duration::from_secs(5));
+    }
+}
+
+/// A direction between a page and its server.
+#[derive(Debug, Clone, Copy)]
+pub enum Direction {
+    /// To the server.
+    Up,
+    /// To the page.
+    Down,
+}
+
+impl Direction {
+    fn name(self) -> &'static str {
+        match self {
+            Direction::Up => "up",
+            Direction::Down => "down",
+        }
     }
 }
 
@@ -199,6 +217,21 @@ impl Page<'_> {
     /// Loads the page anew.
     pub fn reload(&self) {
         self.call("reload", json!({}));
+    }
+
+    /// Holds back what goes in a direction from now on; only of a page that was opened with the option `hold`.
+    pub fn hold(&self, direction: Direction) {
+        self.call("hold", json!({ "direction": direction.name() }));
+    }
+
+    /// Passes on what was held back, and whatever comes.
+    pub fn release(&self, direction: Direction) {
+        self.call("release", json!({ "direction": direction.name() }));
+    }
+
+    /// Waits until a message of this type is held back.
+    pub fn holds(&self, direction: Direction, kind: u8) {
+        self.call("held", json!({ "direction": direction.name(), "kind": kind }));
     }
 
     /// Closes the tab.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crdt_tests::browser::{Browser, Page};
+use crdt_tests::browser::{Browser, Direction, Page};
 use crdt_tests::cli::Cli;
 use crdt_tests::js::{Js, LATEST};
 use crdt_tests::npm;
@@ -200,6 +200,32 @@ fn p1_saved_is_shown_of_nothing_that_is_not_on_disk() {
     server.kill();
     assert!(on_disk(&server, "welcome", "Into the void."));
     browser.assert_no_problems();
+}
+
+/// An answer says nothing of what was written after its question had left.
+#[test]
+fn p1_an_answer_covers_what_was_sent_before_its_question_and_no_more() {
+    const SYNC: u8 = 0;
+    const SYNC_STATUS: u8 = 102;
+    let data = DataDir::new();
+    let mut server = Server::start(&data);
+    let Some(browser) = Browser::start(&server) else { return };
+    let page = browser.open_with("one", "", json!({ "hold": true }));
+    page.shows("saved");
+    page.states();
+    page.hold(Direction::Down);
+    page.write("A");
+    page.holds(Direction::Down, SYNC_STATUS);
+    page.hold(Direction::Up);
+    page.write("B");
+    page.holds(Direction::Up, SYNC);
+    page.release(Direction::Down);
+    // The next question shows that the page has read the answer.
+    page.holds(Direction::Up, SYNC_STATUS);
+    server.kill();
+    page.shows("offline");
+    assert_eq!(page.states(), ["saved", "saving", "offline"]);
+    assert!(on_disk(&server, "welcome", "A") && !on_disk(&server, "welcome", "B"));
 }
 
 #[test]

@@ -14,6 +14,8 @@ let browser
 let origins
 const profiles = new Map()
 const pages = new Map()
+/** What is held back on the way between a page and its server, for pages that were opened with `hold`. */
+const lines = new Map()
 /** What no page may ever do: fail, break its policy, ask anybody else for anything. */
 const problems = []
 
@@ -58,13 +60,26 @@ const profileNamed = async (name, options) => {
   return profiles.get(name)
 }
 
+// A line of which either direction can be stopped, and let go on: a network that is slow just now.
+const holdable = async (name, page) => {
+  const line = { up: [], down: [], held: { up: false, down: false } }
+  lines.set(name, line)
+  await page.routeWebSocket(/.*/, socket => {
+    const server = socket.connectToServer()
+    line.pass = { up: message => server.send(message), down: message => socket.send(message) }
+    const carry = direction => message => line.held[direction] ? line[direction].push(message) : line.pass[direction](message)
+    socket.onMessage(carry('up'))
+    server.onMessage(carry('down'))
+  })
+}
+
 const operations = {
   launch: async ({ executable, args, origins: allowed }) => {
     origins = allowed
     browser = await chromium.launch({ executablePath: executable, args })
     return browser.version()
   },
-  open: async ({ page: name, profile, url, options, ms }) => {
+  open: async ({ page: name, profile, url, options: { hold, ...options }, ms }) => {
     const context = await profileNamed(profile, options)
     const page = await context.newPage()
     page.on('pageerror', error => problems.push(`${name} threw ${error.stack}`))
@@ -73,6 +88,7 @@ const operations = {
       const expected = /WebSocket connection to|Permission denied to access|net::ERR_(CONNECTION|INTERNET)/
       if (message.type() === 'error' && !expected.test(message.text())) problems.push(`${name}: ${message.text()}`)
     })
+    if (hold) await holdable(name, page)
     pages.set(name, page)
     await page.goto(url, { timeout: ms })
     await page.waitForSelector('.page', { timeout: ms })
@@ -86,6 +102,21 @@ const operations = {
     await pageNamed(page).waitForSelector('.page', { timeout: ms })
   },
   offline: async ({ profile, on }) => profiles.get(profile).setOffline(on),
+  hold: ({ page, direction }) => { lines.get(page).held[direction] = true },
+  // What is held is passed on first, in its order.
+  release: ({ page, direction }) => {
+    const line = lines.get(page)
+    line.held[direction] = false
+    line[direction].splice(0).forEach(message => line.pass[direction](message))
+  },
+  // Waits until messages of this kind, the first byte, are among what is held.
+  held: async ({ page, direction, kind, ms }) => {
+    const deadline = Date.now() + ms
+    while (!lines.get(page)[direction].some(message => message[0] === kind)) {
+      if (Date.now() > deadline) throw new Error(`nothing of kind ${kind} is held ${direction} after ${ms} ms`)
+      await new Promise(resolve => setTimeout(resolve, LOOK_EVERY))
+    }
+  },
   // Writes a line of its own at the end of the document.
   write: async ({ page: name, text }) => {
     const page = pageNamed(name)
@@ -141,8 +172,8 @@ const operations = {
 
 const answer = (id, body) => process.stdout.write(JSON.stringify({ id, ...body }) + '\n')
 
-const lines = createInterface({ input: process.stdin })
-lines.on('line', async line => {
+const requests = createInterface({ input: process.stdin })
+requests.on('line', async line => {
   const { id, op, ...request } = JSON.parse(line)
   try {
     const operation = operations[op]
@@ -152,7 +183,7 @@ lines.on('line', async line => {
     answer(id, { error: String(error?.stack ?? error) })
   }
 })
-lines.on('close', async () => {
+requests.on('close', async () => {
   await browser?.close()
   process.exit(0)
 })
