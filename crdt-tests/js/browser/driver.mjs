@@ -137,7 +137,8 @@ const operations = {
     const page = pageNamed(name)
     const deadline = Date.now() + ms
     for (;;) {
-      const value = await page.evaluate(code)
+      // A page on its way to another one has nothing to say.
+      const value = await page.evaluate(code).catch(error => { console.error(`${name}: ${code}: ${error.message}`) })
       if (value) return value
       if (Date.now() > deadline) {
         const state = await page.evaluate('document.body.innerText')

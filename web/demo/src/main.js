@@ -127,12 +127,23 @@ provider.messageHandlers[AUTH] = (_encoder, decoder) => {
 const refuse = (code, said) => {
   refused = refusalOf(code)
   $('refusal-title').textContent = refused.title
-  $('refusal-text').textContent = said ? `${refused.text} (The server said: ${said})` : refused.text
+  $('refusal-text').textContent = refused.text
+  // The first word is the more exact one; the close frame's is as long as it may be.
+  $('refusal-said').textContent ||= said ? `The server said: ${said}` : ''
+  $('token-form').hidden = !refused.token
+  $('refusal-acts').hidden = refused.token
   $('discard').hidden = !refused.stale || device === undefined
   $('refusal').hidden = false
+  document.body.classList.add('refused')
   editor.setEditable(false)
   show()
 }
+
+$('token-form').addEventListener('submit', event => {
+  event.preventDefault()
+  history.replaceState(null, '', `#token=${encodeURIComponent($('token').value.trim())}`)
+  location.reload()
+})
 
 $('discard').addEventListener('click', async () => {
   if (!window.confirm('Remove the copy on this device? What was not saved is lost.')) return

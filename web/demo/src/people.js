@@ -24,7 +24,13 @@ const rest = people => {
   const item = document.createElement('li')
   item.className = 'face rest'
   item.title = people.map(person => person.name).join(', ')
-  item.textContent = `+${people.length}`
+  const count = document.createElement('span')
+  count.textContent = `+${people.length}`
+  count.setAttribute('aria-hidden', 'true')
+  const names = document.createElement('span')
+  names.className = 'unseen'
+  names.textContent = item.title
+  item.append(count, names)
   return item
 }
 

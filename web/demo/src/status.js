@@ -15,12 +15,14 @@ const REFUSALS = {
   4401: {
     word: 'No access',
     title: 'A token is needed',
-    text: 'This server serves those who have a token. Add a good one to the address, as #token=…'
+    text: 'This server serves those who have a token: the command “weft token” makes them. Put one here, or behind # in the address.',
+    token: true
   },
   4403: {
     word: 'No access',
     title: 'Not your document',
-    text: 'Your token does not open this document. Ask whoever gave it to you.'
+    text: 'Your token does not open this document. Ask whoever gave it to you for another one.',
+    token: true
   },
   4404: {
     word: 'Deleted',
@@ -38,10 +40,10 @@ const REFUSALS = {
 const OTHERWISE = { word: 'Closed', title: 'The server has closed this document', text: 'Load this page to try again.' }
 
 /**
- * What the page says about a refusal. `stale`: the copy on this device is of no more use, since a server that is shown it
- * again would refuse it again.
+ * What the page says about a refusal. `token`: another one may help. `stale`: the copy on this device is of no more use,
+ * since a server that is shown it again would refuse it again.
  */
-export const refusalOf = code => ({ stale: false, ...(REFUSALS[code] ?? OTHERWISE) })
+export const refusalOf = code => ({ token: false, stale: false, ...(REFUSALS[code] ?? OTHERWISE) })
 
 /**
  * `refused`: what `refusalOf` says, if it did. `link`: `first` before the server was ever reached, `up`, `down`, or `away` when the user wants it so.
@@ -54,16 +56,16 @@ export const statusOf = ({ link, refused, readOnly, all, pending, waited, reason
   }
   if (link === 'first') return { kind: 'connecting', word: 'Connecting…', more: 'The server has not answered yet.' }
   if (link === 'down' || link === 'away') {
-    const word = pending > 0 ? `Offline, ${edits(pending)} pending` : 'Offline'
+    const word = pending > 0 ? `Offline, ${pending} pending` : 'Offline'
     const why = link === 'away' ? 'You chose to work offline.' : 'The server cannot be reached; trying again.'
     const said = reason ? ` It said: ${reason}.` : ''
-    const fate = pending > 0 ? ` Your edits are kept ${kept}, and sent when you are back.` : ' You can go on writing.'
+    const fate = pending > 0 ? ` ${edits(pending)} kept ${kept}, and sent when you are back.` : ' You can go on writing.'
     return { kind: 'offline', word, more: why + said + (readOnly ? '' : fate) }
   }
   if (readOnly) return { kind: 'readonly', word: 'Read only', more: 'Your token lets you read this document.' }
   if (all) return { kind: 'saved', word: 'Saved', more: 'Everything you wrote is on the server’s disk.' }
   if (waited > PATIENCE) {
-    return { kind: 'saving', word: `Waiting, ${edits(pending)} pending`, more: 'The server has not confirmed them yet.' }
+    return { kind: 'saving', word: `Waiting, ${pending} pending`, more: 'The server has not said yet that your edits are on its disk.' }
   }
   return { kind: 'saving', word: 'Saving…', more: 'On its way to the server’s disk.' }
 }
