@@ -8,6 +8,7 @@
 mod accept;
 mod access;
 mod admin;
+mod body;
 mod demo;
 pub mod documents;
 mod error;

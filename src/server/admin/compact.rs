@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::body::{Answer, Left, NDJSON, Pen, streamed};
 use crate::hub::{CompactReport, DocSummary, Hub, HubError, ListQuery};
 use crate::ids::DocName;
 use crate::limits::LIST_DEFAULT;
+use crate::server::body::{Answer, Left, NDJSON, Pen, streamed};
 use crate::server::error::Problem;
 
 /// One line of the answer; the last one is [`Line::Done`] or [`Line::Stopped`].

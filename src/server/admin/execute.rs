@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::Api;
-use super::body::{Answer, RequestBody, accepted, binary, json, streamed};
 use super::call::Call;
 use super::{compact, metrics, revoke, vacuum};
 use crate::hub::{DocSummary, Hub, ListQuery, Readiness};
 use crate::ids::DocName;
 use crate::limits::LIST_DEFAULT;
+use crate::server::body::{Answer, RequestBody, accepted, binary, json, streamed};
 use crate::server::error::{Problem, not_ready};
 use crate::server::routes::{alive, content, readiness};
 

@@ -2,7 +2,7 @@
 //!
 //! A request is first parsed into a [`Call`], which is pure; only a call that is well-formed and comes with the
 //! credential reaches the hub, and only then is a body read. `call` has the table of routes, `query` what stands in a
-//! target beside the route, `execute` does what is asked, `body` is how bytes come in and go out.
+//! target beside the route, `execute` does what is asked; `super::body` is how bytes come in and go out.
 //!
 //! To add a route:
 //! 1. `call.rs`: a variant of [`Call`], and a line in `ROUTES`. `.large_body()` if it takes more than a few kilobytes.
@@ -18,7 +18,6 @@
 //!
 //! What can go wrong and did not exist before is mapped to a [`Problem`] in `error.rs`; its kind is in `openapi.json` too.
 
-mod body;
 mod call;
 mod compact;
 mod connections;
@@ -39,7 +38,6 @@ use warp::http::{HeaderMap, Method, header};
 use warp::path::FullPath;
 use warp::{Filter, Reply};
 
-use self::body::{Answer, RequestBody};
 use self::call::Call;
 use super::access::Admins;
 use super::error::Problem;
@@ -47,6 +45,7 @@ use super::{AdminOptions, DrainFlag, Sessions};
 use crate::auth::Authority;
 use crate::hub::Hub;
 use crate::limits::{ADMIN_BODIES_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
+use crate::server::body::{Answer, RequestBody};
 
 /// What the routes work with.
 pub(super) struct Api {

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 
 use super::Api;
-use super::body::{Answer, RequestBody, json};
 use crate::auth::RevokeReport;
 use crate::ids::DocName;
 use crate::server::access::now_s;
+use crate::server::body::{Answer, RequestBody, json};
 use crate::server::error::Problem;
 
 /// What the body says.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::body::{Answer, Left, NDJSON, Pen, streamed};
 use crate::hub::{Hub, HubError, VacuumProgress, VacuumReport};
+use crate::server::body::{Answer, Left, NDJSON, Pen, streamed};
 use crate::server::error::Problem;
 
 /// Shortest time between two lines about progress.

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use warp::Reply;
 use warp::http::{Response, StatusCode};
 
+use super::error::Problem;
+use super::routes;
 use crate::limits::{ADMIN_BODY_STALL_TIMEOUT, ADMIN_STREAM_PIECES_MAX};
-use crate::server::error::Problem;
-use crate::server::routes;
 
 // ---- requests -----------------------------------------------------------------------------------------------------
 
