@@ -107,6 +107,10 @@ pub struct ServeOptions {
     /// loopback, else off]
     #[arg(long, env = "WEFT_DEMO", value_name = "SWITCH")]
     pub demo: Option<Switch>,
+    /// Where clients reach this server, such as `https://collab.example.com`: what y-sweet clients are told [default: where
+    /// the SDK that asks for them found it]
+    #[arg(long, env = "WEFT_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<PublicUrl>,
     /// Print the addresses as one JSON object
     #[arg(
         long,
@@ -244,6 +248,55 @@ impl TryFrom<String> for Period {
     }
 }
 
+/// Where a server is reached: `http://` or `https://`, a host, perhaps a port and a path. Clients use the same with `ws`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PublicUrl {
+    tls: bool,
+    /// Behind the scheme, without a slash at its end.
+    place: String,
+}
+
+impl PublicUrl {
+    /// For requests.
+    pub fn http(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.place)
+    }
+
+    /// For sockets.
+    pub fn ws(&self) -> String {
+        format!("{}://{}", if self.tls { "wss" } else { "ws" }, self.place)
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not an address such as https://collab.example.com");
+        let (tls, place) = match text.split_once("://") {
+            Some(("http", place)) => (false, place),
+            Some(("https", place)) => (true, place),
+            _ => return Err(wrong()),
+        };
+        let (host, path) = place.split_once('/').unwrap_or((place, ""));
+        let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+        let in_path = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~%/".contains(&byte);
+        if host.is_empty() || !host.bytes().all(in_host) || !path.bytes().all(in_path) {
+            return Err(wrong());
+        }
+        Ok(Self { tls, place: place.trim_end_matches('/').to_owned() })
+    }
+}
+
+impl TryFrom<String> for PublicUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// Options as the server uses them: complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -267,6 +320,8 @@ pub struct Settings {
     pub idle_after: Duration,
     /// Whether names in paths are percent-decoded.
     pub path_decode: bool,
+    /// Where clients reach the server, if that is said.
+    pub public_url: Option<PublicUrl>,
     /// Which tokens are good.
     pub auth: AuthSettings,
     /// Whether `/` is the demo.
@@ -356,6 +411,7 @@ impl ServeArgs {
             min_free_bytes: given.min_free_bytes,
             idle_after: given.idle_after.map_or(IDLE_AFTER, |period| period.0),
             path_decode: given.path_decode.unwrap_or(Switch::On) == Switch::On,
+            public_url: given.public_url,
             auth,
             demo: given.demo.map_or(loopback, |demo| demo == Switch::On),
             json: given.json.unwrap_or(false),
@@ -399,6 +455,7 @@ impl ServeOptions {
             auth_issuer: self.auth_issuer.or(fallback.auth_issuer),
             path_decode: self.path_decode.or(fallback.path_decode),
             demo: self.demo.or(fallback.demo),
+            public_url: self.public_url.or(fallback.public_url),
             json: self.json.or(fallback.json),
         }
     }

@@ -119,10 +119,20 @@ pub const TOP_MAX: usize = 1_000;
 pub const LIST_DEFAULT: usize = 1_000;
 /// …and at most.
 pub const LIST_MAX: usize = 10_000;
+/// Bytes of bodies of y-sweet's calls that may be in memory at once, each counted as the most it may be: four updates of
+/// [`MESSAGE_BYTES_MAX`]. Further callers wait before theirs is read.
+pub const YSWEET_BODIES_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
+/// Largest body of those that ask with a few words of JSON, bytes.
+pub const YSWEET_SMALL_BODY_BYTES_MAX: usize = 64 << 10;
+/// How long a token is good that a y-sweet client is given, seconds, unless the caller says otherwise: as y-sweet's.
+pub const YSWEET_TOKEN_S: u64 = 3_600;
 /// Connections at once, unless `--max-connections` says otherwise.
 pub const CONNECTIONS_MAX: usize = 100_000;
 /// Silence towards a client before a keep-alive message; stock clients close after 30 s without one (WIRE g4).
 pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+/// Silence after a request for an ack before a keep-alive message: y-sweet's client gives its connection up after 3 s
+/// (WIRE g-s2), however slow the disk is.
+pub const ACK_SILENCE_MAX: Duration = Duration::from_secs(1);
 /// WebSocket ping period; a peer that misses two is dead (WIRE §6).
 pub const PING_EVERY: Duration = Duration::from_secs(25);
 /// Malformed messages one connection may send before it is closed with 4400 (WIRE §6).

@@ -22,9 +22,9 @@ globalThis.WebSocket ??= WebSocket
 export const frameKind = bytes =>
   bytes[0] === 0 ? (SYNC_NAMES[bytes[1]] ?? 'other') : (MESSAGE_NAMES[bytes[0]] ?? 'other')
 
-const noTraffic = () => ({ inFrames: 0, inBytes: 0, outFrames: 0, outBytes: 0, inKinds: {}, outKinds: {} })
+export const noTraffic = () => ({ inFrames: 0, inBytes: 0, outFrames: 0, outBytes: 0, inKinds: {}, outKinds: {} })
 
-const count = (traffic, direction, bytes) => {
+export const countFrame = (traffic, direction, bytes) => {
   traffic[`${direction}Frames`]++
   traffic[`${direction}Bytes`] += bytes.byteLength
   const kinds = traffic[`${direction}Kinds`]
@@ -50,7 +50,7 @@ const watchedSocket = client =>
     }
 
     send (data, ...rest) {
-      if (this.readyState === WebSocket.OPEN) count(client.traffic, 'out', new Uint8Array(data))
+      if (this.readyState === WebSocket.OPEN) countFrame(client.traffic, 'out', new Uint8Array(data))
       super.send(data, ...rest)
     }
 
@@ -64,7 +64,7 @@ const watchedSocket = client =>
             client.acked(bytes)
             return true
           }
-          count(client.traffic, 'in', bytes)
+          countFrame(client.traffic, 'in', bytes)
         }
         notify()
       }
@@ -82,7 +82,8 @@ export const ackMessage = number => {
   return encoding.toUint8Array(outer)
 }
 
-const ackNumber = bytes => {
+/** The number that a 102 message carries. */
+export const ackNumber = bytes => {
   const decoder = decoding.createDecoder(bytes)
   decoding.readVarUint(decoder)
   const inner = decoding.createDecoder(decoding.readVarUint8Array(decoder))
@@ -172,6 +173,12 @@ export class Client {
       waiting.reject(new Error(`${this.name}: the socket closed before ack ${number} came`))
     }
   }
+
+  disconnect () { this.provider.disconnect() }
+  reconnect () { this.provider.connect() }
+
+  /** Whether it has let go of its socket. */
+  get isGone () { return this.provider.ws === null }
 
   /** The line is cut: no close frame, no goodbye. With `stay` the client does not come back by itself. */
   cut (stay) {

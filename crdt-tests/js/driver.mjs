@@ -10,6 +10,7 @@ import { content, isPending, load, snapshot, state, stateVector } from './conten
 import { startStorm } from './storm.mjs'
 import { readTrace, typeConcurrent, typeSequential } from './trace.mjs'
 import { notify, until, within } from './wait.mjs'
+import { YSWEET, YSweetClient, sdk } from './ysweet.mjs'
 
 console.log = console.error // stdout belongs to the answers
 process.setMaxListeners(0)
@@ -71,7 +72,7 @@ const operations = {
       options.doc = compile(subdocumentOf.code, Function)(...scopeOf(clientNamed(subdocumentOf.client), null))
       options.room ??= options.doc.guid
     }
-    const client = new Client({ name, ...options })
+    const client = options.version === YSWEET ? new YSweetClient({ name, ...options }) : new Client({ name, ...options })
     clients.set(name, client)
     return { clientId: client.doc.clientID, room: client.provider.roomname }
   },
@@ -79,8 +80,8 @@ const operations = {
     clientNamed(client).destroy()
     clients.delete(client)
   },
-  connect: ({ client }) => clientNamed(client).provider.connect(),
-  disconnect: ({ client }) => clientNamed(client).provider.disconnect(),
+  connect: ({ client }) => clientNamed(client).reconnect(),
+  disconnect: ({ client }) => clientNamed(client).disconnect(),
   cut: ({ client, stay }) => clientNamed(client).cut(stay),
   run: async ({ client, code, args, ms }) => {
     const it = clientNamed(client)
@@ -119,6 +120,8 @@ const operations = {
     await until(() => it.isOpen, ms, () => describeAll([it]))
     return within(it.ack(), ms, () => `ack ${describeAll([it])}`)
   },
+  // y-sweet's SDK, as an application's back end uses it.
+  sdk: async ({ manager, method, args, ms }) => plain(await within(sdk(manager, method, args), ms, () => method)),
   state: ({ client }) => state(clientNamed(client).doc),
   load: ({ update }) => {
     const doc = load(update)

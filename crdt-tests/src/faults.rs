@@ -23,6 +23,8 @@ pub enum How {
     Lost,
     /// A sync that does nothing and says that all is well.
     Lie,
+    /// A sync that takes seconds, and then all is well.
+    Slow,
 }
 
 impl How {
@@ -35,6 +37,7 @@ impl How {
             How::Torn => "torn",
             How::Lost => "lost",
             How::Lie => "lie",
+            How::Slow => "slow",
         }
     }
 }

@@ -23,6 +23,9 @@ pub const VERSIONS: [&str; 3] = ["1.5.4", "2.1.0", "3.1.0"];
 /// The newest of them.
 pub const LATEST: &str = "3.1.0";
 
+/// y-sweet's client, by the name that the driver knows it by.
+pub const YSWEET: &str = "y-sweet 0.9.1";
+
 /// The folder of the driver.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("js")
@@ -142,6 +145,11 @@ impl Js {
         let room = opened["room"].as_str().expect("a room").to_owned();
         let id = opened["clientId"].as_u64().expect("a client id");
         Client { js: self, name, version, room, id, closed: Cell::new(false) }
+    }
+
+    /// One call of y-sweet's SDK: a method of its `DocumentManager` for the server at the connection string `manager`.
+    pub fn sdk(&self, manager: &str, method: &str, args: Value) -> Result<Value, String> {
+        self.try_call("sdk", json!({ "manager": manager, "method": method, "args": args }), PATIENCE)
     }
 
     /// Waits until each of these has had its SyncStep2.
@@ -358,7 +366,7 @@ impl Client<'_> {
     pub fn disconnect(&self) {
         self.js.call("disconnect", self.request());
         // 1.5.4 keeps its socket until the closing handshake is through.
-        self.wait("provider.ws === null");
+        self.wait("me.isGone");
     }
 
     /// `provider.connect()`, and waits for SyncStep2.
@@ -375,7 +383,7 @@ impl Client<'_> {
     /// Cuts the line without a goodbye; stays away until [`Client::connect`].
     pub fn cut_and_stay(&self) {
         self.js.call("cut", json!({ "client": self.name, "stay": true }));
-        self.wait("provider.ws === null");
+        self.wait("me.isGone");
     }
 
     /// Traffic since the last call.

@@ -8,7 +8,9 @@ use ring::hmac;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde::Deserialize;
 
+use super::claims::Claims;
 use super::pem::{self, PublicKey};
+use super::sign::SigningKey;
 use super::token::{Parts, TokenError};
 use crate::limits::{AUTH_KEYS_MAX, RSA_BITS_MAX, RSA_BITS_MIN, SECRET_BYTES_MIN};
 
@@ -269,6 +271,15 @@ impl Keys {
             return Err(KeyError::SameId);
         }
         Ok(Self(keys))
+    }
+
+    /// A token that says this, signed with the first secret among them: who can verify with it can sign. `None` without
+    /// one.
+    pub(super) fn sign(&self, claims: &Claims) -> Option<String> {
+        self.0.iter().find_map(|key| match &key.material {
+            Material::Secret(secret) => SigningKey::Secret(secret.clone()).sign(claims, key.id.as_deref()),
+            Material::Ed25519(_) | Material::P256(_) | Material::Rsa { .. } => None,
+        })
     }
 
     /// What can be said of them in a log: their algorithms and key ids.

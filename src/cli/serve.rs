@@ -128,6 +128,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         path_decode: settings.path_decode,
         authority,
         demo: settings.demo,
+        public_url: settings.public_url.clone(),
     };
     let server = Server::start(address, &server_options, hub.clone(), sessions, draining.clone())
         .map_err(|error| cannot_listen("listen", settings.listen, &error))?;

@@ -1,11 +1,11 @@
-//! An update that an admin brings: whole as long as a message could hold it, else in pieces.
+//! An update that somebody brings who is no peer: whole as long as a message could hold it, else in pieces.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use super::mailbox::Closed;
+use super::mailbox::{Closed, Import};
 use super::{Hub, HubError, ImportReport};
 use crate::ids::DocName;
 use crate::limits::{IMPORT_PIECE_BYTES, IMPORT_PIECES_IN_FLIGHT, MESSAGE_BYTES_MAX};
@@ -30,7 +30,29 @@ impl Hub {
             return self.import_in_pieces(doc, bytes).await;
         }
         update::validate(&bytes).map_err(|e| HubError::BadUpdate(e.to_string()))?;
-        answered(doc, self.offer(doc, &bytes).await?).await
+        answered(doc, self.offer(doc, &bytes, Import::Anyway).await?).await
+    }
+
+    /// Merges an update that somebody brings who may write the document, but not bring it back; at most
+    /// [`MESSAGE_BYTES_MAX`], as if it had come by a socket. Returns when durable; live peers see it.
+    ///
+    /// # Errors
+    /// As [`Hub::import`], and [`HubError::Deleted`].
+    pub async fn merge(&self, doc: &DocName, bytes: Bytes) -> Result<ImportReport, HubError> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            let (size, max) = (bytes.len(), MESSAGE_BYTES_MAX);
+            return Err(HubError::BadUpdate(format!("it has {size} bytes, at most {max} are allowed")));
+        }
+        update::validate(&bytes).map_err(|e| HubError::BadUpdate(e.to_string()))?;
+        answered(doc, self.offer(doc, &bytes, Import::UnlessDeleted).await?).await
+    }
+
+    /// Has a document exist, empty if it did not before; returns when that is durable.
+    ///
+    /// # Errors
+    /// [`HubError::Deleted`], and whatever keeps the document from being opened or written.
+    pub async fn create(&self, doc: &DocName) -> Result<(), HubError> {
+        answered(doc, self.offer(doc, &[], Import::Create).await?).await.map(drop)
     }
 
     async fn import_in_pieces(&self, doc: &DocName, bytes: Bytes) -> Result<ImportReport, HubError> {
@@ -56,7 +78,7 @@ impl Hub {
                 }
             }
             match piece {
-                Some(piece) => in_flight.push_back(self.offer(doc, &piece).await?),
+                Some(piece) => in_flight.push_back(self.offer(doc, &piece, Import::Anyway).await?),
                 None => break,
             }
         }
@@ -69,11 +91,11 @@ impl Hub {
     }
 
     /// Hands a validated update to the document's task, waking the document if it sleeps.
-    async fn offer(&self, doc: &DocName, update: &[u8]) -> Result<Answer, HubError> {
+    async fn offer(&self, doc: &DocName, update: &[u8], how: Import) -> Result<Answer, HubError> {
         let mut last_try = false;
         loop {
             let (reply, answer) = oneshot::channel();
-            match self.inner.mailbox(doc)?.send_import(update, reply).await {
+            match self.inner.mailbox(doc)?.send_import(update, how, reply).await {
                 Ok(()) => return Ok(answer),
                 // It fell asleep between the two calls. A closed mailbox is off the map, so there is a new one now.
                 Err(Closed) if !last_try => last_try = true,

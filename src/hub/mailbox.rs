@@ -73,8 +73,8 @@ pub enum Mail {
     Message(PeerId, MessageKind, Range<usize>),
     /// An admin asks.
     Query(Query),
-    /// An admin brings an update, which lies in [`Batch::bytes`]; answered when it is durable.
-    Import(Range<usize>, Reply<ImportReport>),
+    /// Somebody who is no peer brings an update, which lies in [`Batch::bytes`]; answered when it is durable.
+    Import(Range<usize>, Import, Reply<ImportReport>),
     /// An admin deletes the document; answered when that is durable.
     Delete(Reply<DeleteReport>),
     /// The server stops: answer, then end.
@@ -87,12 +87,23 @@ impl Mail {
         match self {
             Mail::Join(_, _, sink) => sink.close(error.close_reason()),
             Mail::Query(query) => query.refuse(error.clone()),
-            Mail::Import(_, reply) => drop(reply.send(Err(error.clone()))),
+            Mail::Import(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Mail::Delete(reply) => drop(reply.send(Err(error.clone()))),
             Mail::Stop(stopping) => drop(stopping.send(())),
             Mail::Leave(_) | Mail::CaughtUp(_) | Mail::Message(..) => {}
         }
     }
+}
+
+/// What may come of an update that is imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Import {
+    /// It is merged, and makes a document anew that was deleted.
+    Anyway,
+    /// It is merged unless the document was deleted.
+    UnlessDeleted,
+    /// There is no update: the document is to exist from now on, empty if it did not before. Not if it was deleted.
+    Create,
 }
 
 /// [`ClientMessage`] without its payload.
@@ -192,8 +203,8 @@ impl Mailbox {
     }
 
     /// Puts in a validated update of an admin, waiting for room.
-    pub async fn send_import(&self, update: &[u8], reply: Reply<ImportReport>) -> Result<(), Closed> {
-        self.put(update, |range| Mail::Import(range, reply)).await
+    pub async fn send_import(&self, update: &[u8], how: Import, reply: Reply<ImportReport>) -> Result<(), Closed> {
+        self.put(update, |range| Mail::Import(range, how, reply)).await
     }
 
     async fn put(&self, payload: &[u8], mail: impl FnOnce(Range<usize>) -> Mail) -> Result<(), Closed> {

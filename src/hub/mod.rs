@@ -254,6 +254,24 @@ impl Hub {
         Ok(PeerHandle { id, mailbox })
     }
 
+    /// Wakes a document, and returns when it can be joined: for those who must know before they let anybody in.
+    ///
+    /// # Errors
+    /// [`HubError::Deleted`], and whatever keeps it from being opened.
+    pub async fn open(&self, doc: &DocName) -> Result<(), HubError> {
+        self.ask(doc, Query::StateVector).await.map(drop)
+    }
+
+    /// Whether something is stored under this name, or somebody has it open.
+    ///
+    /// # Errors
+    /// [`HubError::NoSuchDocument`], [`HubError::Deleted`], and whatever keeps it from being opened.
+    pub async fn exists(&self, doc: &DocName) -> Result<(), HubError> {
+        self.must_exist(doc).await?;
+        // What is awake may be a tombstone.
+        self.open(doc).await
+    }
+
     /// For `/ready`.
     pub fn readiness(&self) -> Readiness {
         if self.inner.is_draining() {

@@ -42,6 +42,11 @@ pub trait PeerSink: Send + Sync + 'static {
     fn deliver(&self, frame: &Bytes, kind: FrameKind) -> Delivery;
     /// Whether everything taken so far has left for the kernel.
     fn is_idle(&self) -> bool;
+    /// Says that a write of this peer was refused, so that nothing it sends will be taken any more. Ends the connection
+    /// with `reason`, unless its dialect has a better way.
+    fn refuse(&self, reason: CloseReason) {
+        self.close(reason);
+    }
     /// Asks the connection to send a close frame with this reason after what is queued, and to end.
     fn close(&self, reason: CloseReason);
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 use tracing::{debug, error, warn};
 
-use super::mailbox::{Batch, Mail, Mailbox, Query, Reply};
+use super::mailbox::{Batch, Import, Mail, Mailbox, Query, Reply};
 use super::peer::{Delivery, FrameKind, PeerSink};
 use super::tombstone::Tombstone;
 use super::{DeleteReport, HubError, ImportReport, Inner, quarantine};
@@ -201,9 +201,13 @@ impl Task {
                 Mail::Message(id, kind, range) => {
                     events.push(Event::Message(id, kind.with(bytes.get(range).unwrap_or_default())));
                 }
-                Mail::Import(range, reply) => {
+                Mail::Import(range, how, reply) => {
                     let update = bytes.get(range).unwrap_or_default();
-                    events.push(Event::Offered(self.deciding.len() as u64, update));
+                    let number = self.deciding.len() as u64;
+                    events.push(match how {
+                        Import::Anyway | Import::UnlessDeleted => Event::Offered(number, update),
+                        Import::Create => Event::Created(number),
+                    });
                     self.deciding.push((update.len(), Some(reply)));
                 }
                 Mail::Query(query) => queries.push(query),
@@ -328,8 +332,10 @@ impl Task {
             self.decide_import(number, offered, written, first);
         }
         for (id, reason) in close {
-            if let Some(peer) = self.peers.get(&id) {
-                peer.sink.close(reason);
+            match self.peers.get(&id) {
+                Some(peer) if reason.refuses_a_write() => peer.sink.refuse(reason),
+                Some(peer) => peer.sink.close(reason),
+                None => {}
             }
         }
         self.wake_at = wake_at;

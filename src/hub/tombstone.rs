@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 use tracing::{info, warn};
 
 use super::checkpoint::now_ms;
-use super::mailbox::{Batch, Mail, Reply};
+use super::mailbox::{Batch, Import, Mail, Reply};
 use super::task::{End, Task};
 use super::{DeleteReport, HubError};
 use crate::ids::{DocName, Seq};
@@ -118,10 +118,11 @@ impl Task {
             while let Some(next) = mail.next() {
                 match next {
                     Mail::Stop(stopping) => self.stopping.push(stopping),
-                    Mail::Import(..) => {
+                    Mail::Import(_, Import::Anyway, _) => {
                         // A turn of their own: were anything else in it, that could seem to make the document anew.
                         batch.mail.push(next);
-                        while let Some(import) = mail.next_if(|mail| matches!(mail, Mail::Import(..))) {
+                        while let Some(import) = mail.next_if(|mail| matches!(mail, Mail::Import(_, Import::Anyway, _)))
+                        {
                             batch.mail.push(import);
                         }
                         if let Some(replica) = self.recreate(tombstone, &mut batch).await {

@@ -26,6 +26,8 @@ pub enum Event<'a> {
     DiskFull(bool),
     /// An update from an admin or from a file; its fate is reported under the number given.
     Offered(u64, &'a [u8]),
+    /// The document is to exist, if only empty; its fate is reported under the number given.
+    Created(u64),
     /// The time asked for by [`super::Effects::wake_at`] has come.
     Timer,
 }
@@ -44,6 +46,7 @@ impl Event<'_> {
             | Event::Durable(_)
             | Event::StorageFailed
             | Event::DiskFull(_)
+            | Event::Created(_)
             | Event::Timer => 0,
         }
     }

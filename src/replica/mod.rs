@@ -137,6 +137,8 @@ struct Turn<'a> {
     acks: Vec<(PeerId, Bytes)>,
     returned: Vec<PeerId>,
     offered: Vec<(u64, Offered)>,
+    /// The document is to exist afterwards.
+    creates: bool,
 }
 
 /// Why an offered update was not taken.
@@ -221,10 +223,19 @@ impl Replica {
                 }
                 Event::Durable(seq) => self.release_acks(seq, &mut effects),
                 Event::StorageFailed => self.read_only = true,
-                Event::DiskFull(is_full) => self.disk_full = is_full,
+                Event::DiskFull(is_full) => {
+                    self.disk_full = is_full;
+                    if !is_full {
+                        self.call_back(&mut effects);
+                    }
+                }
                 Event::Offered(number, update) => {
                     let offered = self.take_offered(update, &mut turn, &mut effects.tally);
                     turn.offered.push((number, offered));
+                }
+                Event::Created(number) => {
+                    turn.creates = true;
+                    turn.offered.push((number, self.offered()));
                 }
                 Event::Timer => {}
             }
@@ -280,6 +291,10 @@ impl Replica {
 
     fn hear_update<'a>(&mut self, id: PeerId, update: &'a [u8], turn: &mut Turn<'a>, effects: &mut Effects) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.turned_away.is_some() {
+            effects.tally.refused_read_only += 1;
+            return;
+        }
         if self.read_only || self.disk_full || peer.access == Access::Read {
             // A no-op is no write: a reader's SyncStep2 with nothing new is none of our business.
             let nothing_new =
@@ -329,19 +344,22 @@ impl Replica {
     fn refuse(&mut self, id: PeerId, reason: CloseReason, effects: &mut Effects) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.refuse();
+            peer.turned_away = Some(reason);
         }
         effects.close.push((id, reason));
     }
 
+    /// There is room again (S9): those who stayed although their writes were refused for want of it shall come back and
+    /// bring what was refused.
+    fn call_back(&self, effects: &mut Effects) {
+        let wanted_room = self.peers.iter().filter(|(_, peer)| peer.turned_away == Some(CloseReason::DiskFull));
+        effects.close.extend(wanted_room.map(|(id, _)| (*id, CloseReason::Reload)));
+    }
+
     fn take_offered<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>, tally: &mut Tally) -> Offered {
-        let mut offered = Offered { seq: Seq::ZERO, accepted_bytes: 0, parked_bytes: 0, refused: None };
-        if self.read_only {
-            offered.refused = Some("storage failed, writes are refused");
+        let mut offered = self.offered();
+        if offered.refused.is_some() {
             tally.refused_read_only += 1;
-            return offered;
-        }
-        if self.disk_full {
-            offered.refused = Some("the disk is full");
             return offered;
         }
         let parked_before = turn.parked.len();
@@ -358,6 +376,16 @@ impl Replica {
             Err(Refusal::NoRoom) => offered.refused = Some("too many updates wait for a missing one"),
         }
         offered
+    }
+
+    /// What becomes of whatever is offered now, before it is looked at.
+    fn offered(&self) -> Offered {
+        let refused = match (self.read_only, self.disk_full) {
+            (true, _) => Some("storage failed, writes are refused"),
+            (false, true) => Some("the disk is full"),
+            (false, false) => None,
+        };
+        Offered { seq: Seq::ZERO, accepted_bytes: 0, parked_bytes: 0, refused }
     }
 
     /// Integrates what the turn has gathered and says what follows from it.
@@ -380,6 +408,11 @@ impl Replica {
         for parked in turn.parked {
             self.last_seq = self.last_seq.next();
             effects.append.push((self.last_seq, parked));
+        }
+        if turn.creates && self.last_seq == Seq::ZERO && !self.read_only && !self.disk_full {
+            // Nothing was ever logged: an empty update is what says that it exists.
+            self.last_seq = self.last_seq.next();
+            effects.append.push((self.last_seq, Bytes::from_static(update::EMPTY)));
         }
         for (number, mut offered) in turn.offered {
             offered.seq = self.last_seq;

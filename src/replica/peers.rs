@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::ids::{Access, Seq};
 use crate::limits::ACKS_MAX;
+use crate::wire::close::CloseReason;
 use crate::wire::state_vector::StateVector;
 
 /// One session's place in the document.
@@ -29,6 +30,8 @@ pub struct Peer {
     pub over_parked: bool,
     /// A write was refused: nothing it sent afterwards may be called durable.
     pub refused: bool,
+    /// Why no further write of it is taken: what it sends from now on builds on one that was refused.
+    pub turned_away: Option<CloseReason>,
 }
 
 impl Peer {
@@ -43,6 +46,7 @@ impl Peer {
             asked_at: None,
             over_parked: false,
             refused: false,
+            turned_away: None,
         }
     }
 

@@ -1,6 +1,9 @@
-//! What a session needs of the hub, as two small traits, so that sockets and sessions are tested without documents.
+//! What the public listener needs of the hub, as two small traits, so that sockets and sessions are tested without
+//! documents.
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::hub::{Hub, HubError, PeerHandle, PeerSink, Readiness};
 use crate::ids::{Access, DocName};
@@ -13,6 +16,21 @@ pub trait Documents: Clone + Send + Sync + 'static {
 
     /// See [`Hub::join`].
     fn join(&self, doc: &DocName, access: Access, sink: Arc<dyn PeerSink>) -> Result<Self::Peer, HubError>;
+
+    /// See [`Hub::open`].
+    fn open(&self, doc: &DocName) -> impl Future<Output = Result<(), HubError>> + Send;
+
+    /// See [`Hub::exists`].
+    fn exists(&self, doc: &DocName) -> impl Future<Output = Result<(), HubError>> + Send;
+
+    /// See [`Hub::create`].
+    fn create(&self, doc: &DocName) -> impl Future<Output = Result<(), HubError>> + Send;
+
+    /// The whole state, see [`Hub::encode`].
+    fn state(&self, doc: &DocName) -> impl Future<Output = Result<Bytes, HubError>> + Send;
+
+    /// See [`Hub::merge`].
+    fn merge(&self, doc: &DocName, update: Bytes) -> impl Future<Output = Result<(), HubError>> + Send;
 
     /// See [`Hub::readiness`].
     fn readiness(&self) -> Readiness;
@@ -32,6 +50,26 @@ impl Documents for Hub {
 
     fn join(&self, doc: &DocName, access: Access, sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
         Hub::join(self, doc, access, sink)
+    }
+
+    fn open(&self, doc: &DocName) -> impl Future<Output = Result<(), HubError>> + Send {
+        Hub::open(self, doc)
+    }
+
+    fn exists(&self, doc: &DocName) -> impl Future<Output = Result<(), HubError>> + Send {
+        Hub::exists(self, doc)
+    }
+
+    fn create(&self, doc: &DocName) -> impl Future<Output = Result<(), HubError>> + Send {
+        Hub::create(self, doc)
+    }
+
+    fn state(&self, doc: &DocName) -> impl Future<Output = Result<Bytes, HubError>> + Send {
+        Hub::encode(self, doc, None)
+    }
+
+    async fn merge(&self, doc: &DocName, update: Bytes) -> Result<(), HubError> {
+        Hub::merge(self, doc, update).await.map(drop)
     }
 
     fn readiness(&self) -> Readiness {

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use warp::http::{Response, StatusCode, header};
 
-use crate::auth::RevokeError;
+use crate::auth::{Denied, RevokeError};
 use crate::hub::{HubError, Readiness};
 use crate::ids::{ConnId, DocNameError};
 use crate::wire::close::CloseReason;
 use crate::wire::frame::{self, FrameError};
+use crate::wire::ysweet::DocIdError;
 
 /// The close frame that tells a y-websocket client why (WIRE §6).
 pub(super) fn close_frame(reason: CloseReason) -> Bytes {
@@ -79,6 +80,38 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid credential is required", detail)
     }
 
+    /// 401 or 403: a client of a dialect that is told by status may not open the document (WIRE §6).
+    pub(super) fn denied(denied: &Denied) -> Self {
+        match denied {
+            Denied::NoToken | Denied::BadToken(_) => {
+                Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is required", denied.text())
+            }
+            Denied::NoAccess => {
+                Self::new(StatusCode::FORBIDDEN, "forbidden", "The token does not open this document", denied.text())
+            }
+        }
+    }
+
+    /// 401: what only an application's own back end may ask for.
+    pub(super) fn not_a_back_end() -> Self {
+        let detail = "send a token with the claim `admin` as `Authorization: Bearer …`; in a y-sweet connection string it \
+                      stands before the host: ys://TOKEN@HOST";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid credential is required", detail)
+    }
+
+    /// 403: a reader would write.
+    pub(super) fn read_only() -> Self {
+        let detail = "permission denied: the token is for reading";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "The token does not allow this", detail)
+    }
+
+    /// 501: tokens are checked here with keys that cannot make any.
+    pub(super) fn no_secret() -> Self {
+        let detail = "this server has only public keys, so it can check tokens but not make them; give it a secret with \
+                      --auth-secret, or have your back end make the tokens that it passes to its clients";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "no-secret", "Tokens cannot be made here", detail)
+    }
+
     /// 409: tokens are not checked here, so there are none to revoke.
     pub(super) fn no_keys() -> Self {
         let detail = "this server has no key to check tokens with, so everybody is let in; start it with --auth-secret";
@@ -121,6 +154,16 @@ impl Problem {
     /// 426: not a WebSocket handshake, or not version 13.
     pub(super) fn upgrade_required(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UPGRADE_REQUIRED, "upgrade-required", "This path speaks WebSocket", detail)
+    }
+
+    /// What keeps a y-sweet document from being opened. One that was deleted is not there, for its clients (WIRE §6).
+    pub(super) fn gone_missing(error: HubError) -> Self {
+        match error {
+            HubError::Deleted { .. } | HubError::NoSuchDocument(_) => {
+                Self::new(StatusCode::NOT_FOUND, "no-such-document", "The document does not exist", error.to_string())
+            }
+            other => other.into(),
+        }
     }
 
     /// 503: not now.
@@ -210,6 +253,12 @@ impl From<RevokeError> for Problem {
 
 impl From<DocNameError> for Problem {
     fn from(error: DocNameError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-document-name", "The document name is not allowed", error.to_string())
+    }
+}
+
+impl From<DocIdError> for Problem {
+    fn from(error: DocIdError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-document-name", "The document name is not allowed", error.to_string())
     }
 }

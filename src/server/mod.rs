@@ -19,6 +19,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 mod websocket;
+mod ysweet;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +37,9 @@ use self::accept::Slots;
 use self::admin::Api;
 use self::documents::Documents;
 use self::session::Timing;
+use self::ysweet::YSweet;
 use crate::auth::Authority;
+use crate::config::PublicUrl;
 use crate::hub::{Hub, PeerSink, Readiness};
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX,
@@ -89,6 +92,8 @@ pub struct ServerOptions {
     pub authority: Option<Arc<Authority>>,
     /// Whether `/` is the demo.
     pub demo: bool,
+    /// Where y-sweet clients are told to connect to; without it, where the caller found us.
+    pub public_url: Option<PublicUrl>,
 }
 
 /// What every connection of the public listener shares.
@@ -99,6 +104,7 @@ struct Shared<D> {
     path_decode: bool,
     authority: Option<Arc<Authority>>,
     demo: bool,
+    ysweet: YSweet,
     /// Clients denied so far, which spreads how long they are held.
     denied: AtomicU32,
     timing: &'static Timing,
@@ -164,6 +170,7 @@ impl Server {
             path_decode: options.path_decode,
             authority: options.authority.clone(),
             demo: options.demo,
+            ysweet: YSweet::new(options.public_url.clone()),
             denied: AtomicU32::new(0),
             timing,
         });

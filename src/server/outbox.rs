@@ -435,6 +435,12 @@ impl Outbox {
         self.state().closing
     }
 
+    /// When the client was last told something that its watchdog counts; `None` while frames wait.
+    pub(super) fn said_at(&self) -> Option<Instant> {
+        let state = self.state();
+        state.queue.frames.is_empty().then_some(state.said_at)
+    }
+
     /// Whether frames wait, and since when nothing has moved.
     pub(super) fn progress(&self, now: Instant) -> Progress {
         let state = self.state();
@@ -594,6 +600,15 @@ impl PeerSink for Outbox {
 
     fn is_idle(&self) -> bool {
         self.state().queue.frames.is_empty()
+    }
+
+    /// y-sweet's client pays no heed to close codes and is back at once, with the same write (WIRE g-s3): it stays, is told
+    /// of others' edits, and never that its own are saved (§6).
+    fn refuse(&self, reason: CloseReason) {
+        match self.dialect {
+            Dialect::YWebsocket => self.close(reason),
+            Dialect::YSweet => tracing::debug!(reason = reason.name(), "a write is refused, its client stays"),
+        }
     }
 
     fn close(&self, reason: CloseReason) {

@@ -11,10 +11,11 @@ use warp::path::FullPath;
 
 use super::Shared;
 use super::accept::Slot;
+use super::body::RequestBody;
 use super::demo;
 use super::documents::Documents;
 use super::error::Problem;
-use super::websocket;
+use super::{websocket, ysweet};
 
 /// What a browser sees at `/` when there is no demo.
 const PAGE: &str = "\
@@ -41,13 +42,31 @@ pub(super) fn public<D: Documents>(
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::optional::<Slot>())
-        .map(move |method: Method, path: FullPath, query: String, headers: HeaderMap, on_upgrade, slot| {
-            respond(&shared, &method, (path.as_str(), &query), &headers, on_upgrade, slot)
-                .unwrap_or_else(Problem::into_response)
+        .and(warp::body::stream())
+        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, on_upgrade, slot, body| {
+            let shared = shared.clone();
+            async move {
+                let target = (path.as_str(), &*query);
+                let answer = match ysweet::Call::find(&method, target.0) {
+                    Some(call) if !websocket::wants_upgrade(&headers) => match call {
+                        Ok(call) => {
+                            let body = RequestBody::new(body, call.body_bytes_max());
+                            ysweet::answer(&shared, call, &headers, target.1, body).await
+                        }
+                        Err(error) => Err(error.into()),
+                    },
+                    _ => respond(&shared, &method, target, &headers, on_upgrade, slot).await,
+                };
+                answer.unwrap_or_else(Problem::into_response)
+            }
         })
+        .recover(|_| {
+            std::future::ready(Ok::<_, Infallible>(Problem::bad_request("the body is not there").into_response()))
+        })
+        .unify()
 }
 
-fn respond<D: Documents>(
+async fn respond<D: Documents>(
     shared: &Arc<Shared<D>>,
     method: &Method,
     (path, query): (&str, &str),
@@ -56,7 +75,7 @@ fn respond<D: Documents>(
     slot: Option<Slot>,
 ) -> Result<Response<Bytes>, Problem> {
     if websocket::wants_upgrade(headers) {
-        return websocket::upgrade(shared, method, (path, query), headers, on_upgrade, slot);
+        return websocket::upgrade(shared, method, (path, query), headers, on_upgrade, slot).await;
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed(&["GET"]));

@@ -46,6 +46,8 @@ thread_local! {
 pub(super) struct Timing {
     /// Silence before a keep-alive message.
     pub keepalive: Duration,
+    /// The same after y-sweet's client has asked for an ack.
+    pub ack_silence: Duration,
     /// Between pings.
     pub ping: Duration,
     /// Without progress on waiting bytes.
@@ -60,6 +62,7 @@ impl Timing {
     /// The values of [`limits`].
     pub(super) const DEFAULT: Timing = Timing {
         keepalive: limits::KEEPALIVE_AFTER,
+        ack_silence: limits::ACK_SILENCE_MAX,
         ping: limits::PING_EVERY,
         stall: limits::WRITE_STALL_TIMEOUT,
         close: limits::CLOSE_TIMEOUT,
@@ -114,6 +117,9 @@ pub(super) struct Session {
     /// When the client's token has expired; never, where none is asked for. By the wall clock, which may be set: the timer
     /// that watches over it runs at least as often as a ping is due.
     ends: Option<SystemTime>,
+    /// When y-sweet's client asked for the first ack since it was last told something; `None` when there is none, or when
+    /// that cannot end its patience any more.
+    ack_asked: Option<Instant>,
     /// When the next ping is due.
     ping_at: Instant,
     /// Pings in a row that nothing followed.
@@ -137,6 +143,7 @@ impl Session {
             garbage: 0,
             pings: (now, 0),
             ends: None,
+            ack_asked: None,
             ping_at: now + timing.ping,
             pings_missed: 0,
             heard: true,
@@ -157,6 +164,10 @@ impl Session {
         let ending = self.converse(&peer, early).await;
         // Whatever the closing handshake takes, the client has left the document.
         drop(peer);
+        if self.outbox.dialect() == Dialect::YSweet && self.outbox.closing().is_some_and(CloseReason::comes_again) {
+            // Its client comes back without delay, whatever the code (WIRE g-s3): 100 connects in 2.5 s.
+            tokio::time::sleep(self.timing.hold.0).await;
+        }
         self.end(ending).await;
     }
 
@@ -237,10 +248,10 @@ impl Session {
     fn poll_ingest<P: DocumentPeer>(
         &mut self,
         cx: &mut Context<'_>,
-        timer: Pin<&mut Sleep>,
+        mut timer: Pin<&mut Sleep>,
         peer: &P,
     ) -> Poll<Ingested> {
-        if let Poll::Ready(ending) = self.poll_upkeep(cx, timer, peer) {
+        if let Poll::Ready(ending) = self.poll_upkeep(cx, timer.as_mut(), peer) {
             return Poll::Ready(Ingested::End(ending));
         }
         for _ in 0..READS_PER_POLL_MAX {
@@ -251,9 +262,13 @@ impl Session {
                     Ok(()) | Err(_) => Poll::Ready(Ingested::End(Ending::Gone)),
                 }
             });
-            match ready!(ingested) {
-                Ingested::All => {}
-                held_or_end => return Poll::Ready(held_or_end),
+            match ingested {
+                Poll::Ready(Ingested::All) => {}
+                Poll::Ready(held_or_end) => return Poll::Ready(held_or_end),
+                Poll::Pending => {
+                    self.watch_ack(cx, timer);
+                    return Poll::Pending;
+                }
             }
         }
         // There may be more; others first.
@@ -268,9 +283,15 @@ impl Session {
         // Boxed, since most sessions never come here and should not carry its state.
         let mut sending = Box::pin(peer.send(message));
         self.blocked = true;
+        // A request for an ack may be among what is not read meanwhile.
+        self.note_ack_asked();
         let sent = std::future::poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(sent) => Poll::Ready(Ok(sent)),
-            Poll::Pending => self.poll_upkeep(cx, timer.as_mut(), peer).map(Err),
+            Poll::Pending => {
+                let ending = self.poll_upkeep(cx, timer.as_mut(), peer);
+                self.watch_ack(cx, timer.as_mut());
+                ending.map(Err)
+            }
         })
         .await;
         drop(sending);
@@ -319,6 +340,9 @@ impl Session {
                 Ok(Some(Message::Binary(frame))) => match ywebsocket::parse(frame) {
                     Ok(Some(message)) => match offer(peer, message) {
                         Some(Ok(())) => {
+                            if matches!(message, ClientMessage::AckRequest(_)) {
+                                self.note_ack_asked();
+                            }
                             *messages += 1;
                             false
                         }
@@ -402,6 +426,34 @@ impl Session {
         Poll::Pending
     }
 
+    /// The client has asked for an ack, and if it is y-sweet's, its patience is short from now on (WIRE g-s2).
+    fn note_ack_asked(&mut self) {
+        if self.outbox.dialect() == Dialect::YSweet && self.ack_asked.is_none_or(|asked| self.has_said_since(asked)) {
+            self.ack_asked = Some(Instant::now());
+        }
+    }
+
+    /// Frames that wait will be heard when they arrive; nothing that is queued behind them could be sooner.
+    fn has_said_since(&self, asked: Instant) -> bool {
+        self.outbox.said_at().is_none_or(|said| said >= asked)
+    }
+
+    /// Brings the timer forward to when a keep-alive is due for want of an ack.
+    fn watch_ack(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) {
+        let Some(asked) = self.ack_asked else { return };
+        if self.has_said_since(asked) {
+            self.ack_asked = None;
+            return;
+        }
+        let due = (asked + self.timing.ack_silence).into();
+        if due < timer.deadline() {
+            timer.as_mut().reset(due);
+            if timer.poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+
     /// Does what is due at `now`.
     fn tick(&mut self, now: Instant) -> Option<Ending> {
         if self.ends.is_some_and(|ends| ends <= SystemTime::now()) {
@@ -417,6 +469,12 @@ impl Session {
                 }
             }
             Progress::Waiting(_) | Progress::Silent(_) => {}
+        }
+        if let Some(asked) = self.ack_asked.take_if(|asked| now >= *asked + self.timing.ack_silence)
+            && !self.has_said_since(asked)
+            && self.outbox.deliver(&KEEPALIVE_FRAME, FrameKind::Control) == Delivery::Closed
+        {
+            return Some(self.closed());
         }
         if now < self.ping_at {
             return None;
@@ -454,7 +512,8 @@ impl Session {
         let ends = self
             .ends
             .map(|ends| now + ends.duration_since(SystemTime::now()).unwrap_or_default().min(self.timing.ping));
-        let due = self.ping_at.min(now + output);
+        let ack = self.ack_asked.map_or(self.ping_at, |asked| asked + self.timing.ack_silence);
+        let due = self.ping_at.min(now + output).min(ack);
         ends.map_or(due, |ends| due.min(ends))
     }
 

@@ -25,6 +25,7 @@ use crate::auth::{Denied, Grant, Holder, TokenError};
 use crate::ids::{DocName, DocNameError};
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Dialect;
+use crate::wire::ysweet;
 
 /// What RFC 6455 §1.3 appends to a client's key.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -99,8 +100,23 @@ pub(super) fn doc_name(path: &str, decode: bool) -> Result<DocName, DocNameError
     }
 }
 
+/// Who is to be let in where.
+struct Visit {
+    dialect: Dialect,
+    doc: Result<DocName, DocNameError>,
+    ticket: Ticket,
+}
+
+/// What a client is let in upon.
+enum Ticket {
+    /// To be looked at when the socket is a WebSocket, so that a denial can be told there.
+    Token(Option<String>),
+    /// It was looked at before.
+    Granted(Grant),
+}
+
 /// Answers a request that [`wants_upgrade`], and starts the session that goes on when the answer has left.
-pub(super) fn upgrade<D: Documents>(
+pub(super) async fn upgrade<D: Documents>(
     shared: &Arc<Shared<D>>,
     method: &Method,
     (path, query): (&str, &str),
@@ -113,13 +129,35 @@ pub(super) fn upgrade<D: Documents>(
     if let Some(why) = shared.refuses_sessions() {
         return Err(Problem::unavailable(why));
     }
-    // A bad name is told in a close frame: a refused handshake looks like a network error to browsers and is retried for
-    // ever, code 4400 stops clients that can be stopped (WIRE g6).
-    let doc = doc_name(path, shared.path_decode);
-    // So is a denial, which comes when the socket is a WebSocket (WIRE §6).
-    let token = access::token_of(headers, query).filter(|_| shared.authority.is_some());
-    tokio::spawn(serve(shared.clone(), on_upgrade, doc, token.map(Cow::into_owned), slot));
+    let token = access::token_of(headers, query).filter(|_| shared.authority.is_some()).map(Cow::into_owned);
+    let visit = match ysweet::socket_path(path) {
+        Some(doc) => {
+            let doc = doc.inspect_err(|_| shared.sessions.note_no_good())?;
+            let grant = open(shared, &doc, token.as_deref()).await?;
+            Visit { dialect: Dialect::YSweet, doc: Ok(doc), ticket: Ticket::Granted(grant) }
+        }
+        // A bad name is told in a close frame: a refused handshake looks like a network error to browsers and is retried
+        // for ever, code 4400 stops clients that can be stopped (WIRE g6).
+        // So is a denial, which comes when the socket is a WebSocket (WIRE §6).
+        None => {
+            let doc = doc_name(path, shared.path_decode);
+            Visit { dialect: Dialect::YWebsocket, doc, ticket: Ticket::Token(token) }
+        }
+    };
+    tokio::spawn(serve(shared.clone(), on_upgrade, visit, slot));
     Ok(response)
+}
+
+/// Lets a client in, or says by status why not: y-sweet's pays no heed to close codes, and once it has had a SyncStep2 it
+/// comes back without delay (WIRE g-s3), while a handshake that fails has it wait and, the third time, fetch a new token.
+async fn open<D: Documents>(shared: &Shared<D>, doc: &DocName, token: Option<&str>) -> Result<Grant, Problem> {
+    let grant = access::admit(shared.authority.as_deref(), token, doc).map_err(|denied| {
+        tracing::debug!(?doc, why = %denied, "a client is denied a document");
+        shared.sessions.note_denied();
+        Problem::denied(&denied)
+    })?;
+    shared.documents.open(doc).await.map_err(Problem::gone_missing)?;
+    Ok(grant)
 }
 
 /// Decides what the client may do, and enters its session. Nothing of the document is touched.
@@ -127,11 +165,14 @@ fn admit<D: Documents>(
     shared: &Shared<D>,
     session: &Session,
     doc: &DocName,
-    token: Option<String>,
+    ticket: Ticket,
     remote: Option<SocketAddr>,
 ) -> Result<(Grant, Registered), Denied> {
     let authority = shared.authority.as_deref();
-    let grant = access::admit(authority, token.as_deref(), doc)?;
+    let grant = match ticket {
+        Ticket::Token(token) => access::admit(authority, token.as_deref(), doc)?,
+        Ticket::Granted(grant) => grant,
+    };
     let registered = shared.sessions.register(session.outbox().clone(), doc.clone(), remote, grant.holder.clone());
     // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
     match authority {
@@ -145,8 +186,7 @@ fn admit<D: Documents>(
 async fn serve<D: Documents>(
     shared: Arc<Shared<D>>,
     on_upgrade: OnUpgrade,
-    doc: Result<DocName, DocNameError>,
-    token: Option<String>,
+    Visit { dialect, doc, ticket }: Visit,
     slot: Option<Slot>,
 ) {
     let remote = slot.as_ref().map(Slot::remote);
@@ -156,10 +196,10 @@ async fn serve<D: Documents>(
         Ok(Err(_)) => return tracing::error!("an upgraded connection is not a TCP stream"),
         Err(error) => return tracing::debug!(?remote, %error, "a client left during its handshake"),
     };
-    let session = Session::new(stream, Dialect::YWebsocket, shared.timing);
+    let session = Session::new(stream, dialect, shared.timing);
     match doc {
         // Boxed, so that a connection's task is as large as its conversation and not as its handshake.
-        Ok(doc) => match admit(&shared, &session, &doc, token, remote) {
+        Ok(doc) => match admit(&shared, &session, &doc, ticket, remote) {
             Ok((grant, registered)) => {
                 tracing::debug!(?remote, ?doc, access = %grant.access, "a client connects");
                 shared.sessions.note_let_in();

@@ -55,6 +55,46 @@ impl CloseReason {
         }
     }
 
+    /// Whether it is about a write that was refused, while all else would go on.
+    pub fn refuses_a_write(self) -> bool {
+        match self {
+            CloseReason::UpdateRefused | CloseReason::StorageFailed | CloseReason::DiskFull => true,
+            CloseReason::Restart
+            | CloseReason::Reload
+            | CloseReason::Admin
+            | CloseReason::Overloaded
+            | CloseReason::Unauthorized
+            | CloseReason::Forbidden
+            | CloseReason::TokenExpired
+            | CloseReason::Garbage
+            | CloseReason::BadName
+            | CloseReason::Deleted
+            | CloseReason::Protocol(_)
+            | CloseReason::Client => false,
+        }
+    }
+
+    /// Whether a client that comes back at once would most likely be let in and closed again for the same reason.
+    pub fn comes_again(self) -> bool {
+        match self {
+            CloseReason::Overloaded
+            | CloseReason::Garbage
+            | CloseReason::UpdateRefused
+            | CloseReason::StorageFailed
+            | CloseReason::DiskFull
+            | CloseReason::Protocol(_) => true,
+            CloseReason::Restart
+            | CloseReason::Reload
+            | CloseReason::Admin
+            | CloseReason::Unauthorized
+            | CloseReason::Forbidden
+            | CloseReason::TokenExpired
+            | CloseReason::BadName
+            | CloseReason::Deleted
+            | CloseReason::Client => false,
+        }
+    }
+
     /// A short name for programs.
     pub fn name(self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@ pub mod lib0;
 pub mod message;
 pub mod state_vector;
 pub mod update;
+pub mod ysweet;
 pub mod ywebsocket;
 
 /// What is wrong with bytes from outside. A peer's mistake: it costs that peer its frame or its connection.

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use libc::{c_char, c_int, c_long, c_uint, c_void, iovec, mode_t, off_t, size_t, ssize_t};
 
 use crate::disk::{Verdict, disk, path_at, path_of};
-use crate::how::How;
+use crate::how::{How, SLOW};
 use crate::unsynced;
 
 // The names with and without `64` are one function each only where offsets have 64 bits anyway.
@@ -39,7 +39,7 @@ unsafe fn on_name(name: &str, dir: RawFd, path: *const c_char) -> Verdict {
 /// Carries out an operation that has no half way.
 fn whole(verdict: Verdict, call: impl FnOnce() -> c_long) -> c_long {
     match verdict {
-        Verdict::Elsewhere | Verdict::Passes | Verdict::Fails(How::Short | How::Lie) => call(),
+        Verdict::Elsewhere | Verdict::Passes | Verdict::Fails(How::Short | How::Lie | How::Slow) => call(),
         Verdict::Fails(how) => fail(how.errno()),
     }
 }
@@ -49,6 +49,10 @@ fn sync(name: &str, fd: RawFd, call: impl FnOnce() -> c_long) -> c_long {
     match verdict {
         Verdict::Fails(How::Lost) => unsynced::lose(fd),
         Verdict::Fails(How::Lie) => return 0,
+        // SAFETY: a plain system call on a value that outlives it.
+        Verdict::Fails(How::Slow) => unsafe {
+            libc::syscall(libc::SYS_nanosleep, &raw const SLOW, std::ptr::null_mut::<libc::timespec>());
+        },
         Verdict::Elsewhere | Verdict::Passes | Verdict::Fails(_) => {}
     }
     let done = whole(verdict, call);
@@ -71,7 +75,7 @@ fn write_with(name: &str, fd: RawFd, offset: Option<off_t>, len: size_t, call: i
         unsynced::remember(fd, at, len);
     }
     let done = match verdict {
-        Verdict::Elsewhere | Verdict::Passes | Verdict::Fails(How::Lie) => call(len),
+        Verdict::Elsewhere | Verdict::Passes | Verdict::Fails(How::Lie | How::Slow) => call(len),
         // A write of one byte cannot be short.
         Verdict::Fails(How::Short) => call(len.div_ceil(2)),
         Verdict::Fails(how) => {

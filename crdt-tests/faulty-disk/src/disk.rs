@@ -1,6 +1,6 @@
 //! What the environment says, the count of operations, and the report.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ pub struct Disk {
     nth: u64,
     pub how: How,
     sticks: bool,
+    /// Nothing fails while this file is not there.
+    only_while: Option<CString>,
     reads: bool,
     report: RawFd,
     operations: AtomicU64,
@@ -51,6 +53,7 @@ impl Disk {
             nth: number("FAULTY_DISK_NTH"),
             how,
             sticks: number("FAULTY_DISK_STICKS") == 1,
+            only_while: std::env::var_os("FAULTY_DISK_WHILE").and_then(|path| CString::new(path.into_vec()).ok()),
             reads: number("FAULTY_DISK_READS") == 1,
             report,
             operations: AtomicU64::new(0),
@@ -68,7 +71,7 @@ impl Disk {
         }
         let number = self.operations.fetch_add(1, Ordering::SeqCst) + 1;
         let is_due = self.nth != 0 && (number == self.nth || (self.sticks && number > self.nth));
-        if is_due {
+        if is_due && self.only_while.as_deref().is_none_or(is_there) {
             self.say(&format!("failed {number} {name} {}\n", path.display()));
             return Verdict::Fails(self.how);
         }
@@ -83,6 +86,11 @@ impl Disk {
             unsafe { libc::syscall(libc::SYS_write, self.report, line.as_ptr(), line.len()) };
         }
     }
+}
+
+fn is_there(path: &CStr) -> bool {
+    // SAFETY: a C string.
+    unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::F_OK) == 0 }
 }
 
 /// Opens a file without passing through ourselves, who ask for the disk that is being made.

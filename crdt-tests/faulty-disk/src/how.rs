@@ -16,7 +16,12 @@ pub enum How {
     Lost,
     /// `lie`: a sync says that all is well and syncs nothing; others are not touched. To see that a power cut is noticed.
     Lie,
+    /// `slow`: a sync takes [`SLOW`], then all is well; others are not touched.
+    Slow,
 }
+
+/// How long a slow sync takes: longer than any client's patience that is to be tried.
+pub static SLOW: libc::timespec = libc::timespec { tv_sec: 5, tv_nsec: 0 };
 
 impl How {
     pub fn parse(name: &str) -> Option<How> {
@@ -27,6 +32,7 @@ impl How {
             "torn" => How::Torn,
             "lost" => How::Lost,
             "lie" => How::Lie,
+            "slow" => How::Slow,
             _ => return None,
         })
     }
@@ -34,7 +40,7 @@ impl How {
     pub fn errno(self) -> i32 {
         match self {
             How::Enospc => libc::ENOSPC,
-            How::Eio | How::Short | How::Torn | How::Lost | How::Lie => libc::EIO,
+            How::Eio | How::Short | How::Torn | How::Lost | How::Lie | How::Slow => libc::EIO,
         }
     }
 }

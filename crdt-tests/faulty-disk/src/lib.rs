@@ -9,6 +9,7 @@
 //! | `FAULTY_DISK_NTH` | which operation fails, from 1; absent or 0: none, they are only counted |
 //! | `FAULTY_DISK_HOW` | a name in [`how::How`] |
 //! | `FAULTY_DISK_STICKS` | `1`: all later operations fail too, as on a disk that has died |
+//! | `FAULTY_DISK_WHILE` | a file elsewhere: nothing fails as long as it is not there |
 //! | `FAULTY_DISK_READS` | `1`: reads are operations too |
 //! | `FAULTY_DISK_REPORT` | a file that says afterwards how many operations there were, and which failed |
 //!

@@ -30,3 +30,4 @@ mod token;
 mod top;
 mod vacuum;
 mod verify;
+mod ysweet;

@@ -1,0 +1,192 @@
+//! "Saved" is true: `hasLocalChanges` turns false only when all is on disk, never for a write that was refused, and a disk
+//! that is slow costs nobody his connection (WIRE §2, g-s2, g-s4).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crdt_tests::cli::{Cli, path_str};
+use crdt_tests::faults::{self, Fault, How};
+use crdt_tests::js::{Js, LATEST};
+use crdt_tests::mount::SmallDisk;
+use crdt_tests::seed;
+use crdt_tests::server::{DataDir, Options, Server};
+use crdt_tests::skip::skipped;
+use crdt_tests::tokens::Secret;
+use rand::Rng;
+use serde_json::json;
+
+use super::{open, open_as, saved};
+
+/// Kills under a client that is told that it is saved; `WEFT_YSWEET_KILLS` for more.
+const KILLS: usize = 20;
+
+/// Edits in small bursts without pause; `me.savedEdits` is how many there were when the client last said that all is saved.
+const EDIT_ON: &str = r"
+    me.edits ??= 0
+    me.savedEdits ??= 0
+    provider.on('local-changes', has => { if (!has) me.savedEdits = me.edits })
+    me.timer = setInterval(() => {
+        for (let i = 0; i < 3; i++) array.push([`${args}-${++me.edits}`])
+    }, 2)
+    return null";
+
+#[test]
+fn p1_what_a_y_sweet_client_saw_saved_survives_kill_9() {
+    let seed = seed::seed("p1_what_a_y_sweet_client_saw_saved_survives_kill_9");
+    let mut rng = seed::rng(seed, 0);
+    let rounds = std::env::var("WEFT_YSWEET_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
+    let data = DataDir::new();
+    let mut server = Server::start(&data);
+    let js = Js::start();
+    let (mut saved_edits, mut unsaved_edits) = (0, 0);
+    for round in 0..rounds {
+        let client = open(&js, &server, &format!("kill-{}", round % 3));
+        client.synced();
+        client.run_with(EDIT_ON, json!(format!("{round}")));
+        client.wait_with("me.savedEdits >= args", json!(rng.random_range(1..200)));
+        std::thread::sleep(Duration::from_micros(rng.random_range(0..20_000)));
+        server.kill();
+        client.wait("provider.status !== 'connected'");
+        client.run("clearInterval(me.timer)");
+        let (saved, edits): (u64, u64) = client.get("[me.savedEdits, me.edits]");
+        // It is gone before the restart: what is there then can only come from the disk.
+        drop(client);
+        server.restart();
+        let there = Cli::of(&server).export_json(&format!("kill-{}", round % 3))["array"].clone();
+        let there: Vec<String> = serde_json::from_value(there).expect("a list of tokens");
+        let there: HashSet<String> = there.into_iter().collect();
+        let lost: Vec<u64> = (1..=saved).filter(|edit| !there.contains(&format!("{round}-{edit}"))).collect();
+        assert!(lost.is_empty(), "seed {seed}, round {round}: of {saved} saved edits are lost: {lost:?}");
+        saved_edits += saved;
+        unsaved_edits += edits - saved;
+    }
+    println!("{rounds} kills: {saved_edits} edits were said to be saved, all are there; {unsaved_edits} were not");
+}
+
+#[test]
+fn g_s4_a_reader_stays_sees_everything_and_is_never_told_that_it_is_saved() {
+    let data = DataDir::new();
+    let secret = Secret::new(&data);
+    let server = secret.options(&data).start();
+    let js = Js::start();
+    let back_end = secret.mint(&["--admin", "--ttl", "1h"]);
+    let writer = open_as(&js, &server, "read-only", &back_end, &json!({ "userId": "writer" }));
+    let reader = open_as(&js, &server, "read-only", &back_end, &json!({ "authorization": "read-only" }));
+    js.synced(&[&writer, &reader]);
+    writer.run("text.insert(0, 'one '); awareness.setLocalStateField('user', 'writer')");
+    saved(&writer);
+    // A reader that has changed nothing has nothing to save.
+    saved(&reader);
+    reader.wait("text.toString() === 'one '");
+    reader.run("awareness.setLocalStateField('user', 'reader')");
+    writer.wait_with("awareness.getStates().get(args)?.user === 'reader'", json!(reader.id));
+    reader.wait_with("awareness.getStates().get(args)?.user === 'writer'", json!(writer.id));
+
+    reader.run("text.insert(0, 'intruder ')");
+    reader.traffic();
+    // Three patiences of 3 s, each ended by a keep-alive: without them it would have come back twice (g-s2).
+    reader.wait("(me.traffic.inKinds.awareness ?? 0) >= 3");
+    assert!(reader.get::<bool>("provider.hasLocalChanges"));
+    assert_eq!((reader.opens(), reader.get::<String>("provider.status")), (1, "connected".to_owned()));
+    writer.run("text.insert(4, 'two ')");
+    saved(&writer);
+    reader.wait("text.toString().includes('two ')");
+    assert_eq!(writer.get::<String>("text.toString()"), "one two ");
+    assert_eq!(Cli::of(&server).export_json("read-only")["text"], "one two ");
+}
+
+/// As after a failed sync (S7): the server reads on and writes nothing more.
+#[test]
+fn s7_a_y_sweet_client_on_a_dead_disk_stays_and_is_never_told_that_it_is_saved() {
+    let Some(failing) = Failing::start(How::Eio) else { return };
+    let js = Js::start();
+    let clients = [open(&js, &failing.server, "dead"), open(&js, &failing.server, "dead")];
+    js.synced(&[&clients[0], &clients[1]]);
+    clients.iter().for_each(saved);
+    clients[0].run("me.localChanges.length = 0");
+    failing.fail_now();
+    clients[0].run("text.insert(0, 'never saved')");
+    clients[0].traffic();
+    clients[0].wait("(me.traffic.inKinds.awareness ?? 0) >= 2");
+    clients[0].run("text.insert(0, 'nor this ')");
+    clients[0].wait("(me.traffic.inKinds.awareness ?? 0) >= 4");
+    assert!(clients[0].get::<bool>("provider.hasLocalChanges && !me.localChanges.includes(false)"));
+    for client in &clients {
+        assert_eq!(client.opens(), 1);
+    }
+}
+
+/// S9: who stayed although there was no room is called back when there is, with what was refused.
+#[test]
+fn s9_a_y_sweet_client_is_saved_by_itself_when_a_full_disk_has_room_again() {
+    const MIB: u64 = 1 << 20;
+    let Some(disk) = SmallDisk::mount(300 * MIB) else { return };
+    let mut options = Options::new(disk.inside().join("data")).arg("--min-free-bytes").arg((80 * MIB).to_string());
+    options.wrapper = disk.wrapper();
+    let server = options.start();
+    let js = Js::start();
+    let writer = open(&js, &server, "full");
+    writer.synced();
+    writer.run("text.insert(0, 'kept ')");
+    saved(&writer);
+    disk.fill_but(70 * MIB);
+    crdt_tests::wait::until("it is full", crdt_tests::wait::PATIENCE, || {
+        (!crdt_tests::http::is_ready(server.addr())).then_some(())
+    });
+    writer.run("text.insert(5, 'typed on a full disk ')");
+    writer.traffic();
+    writer.wait("(me.traffic.inKinds.awareness ?? 0) >= 2");
+    let reader = js.open(LATEST, &server, "full");
+    reader.synced();
+    assert_eq!(reader.get::<String>("text.toString()"), "kept ");
+    assert!(writer.get::<bool>("provider.hasLocalChanges"));
+    assert_eq!(writer.opens(), 1, "it is not sent away to come back at once, again and again (g-s3)");
+    disk.free();
+    saved(&writer);
+    reader.wait("text.toString() === 'kept typed on a full disk '");
+    assert_eq!(writer.opens(), 2);
+}
+
+#[test]
+fn g_s2_a_slow_disk_costs_nobody_his_connection() {
+    let Some(failing) = Failing::start(How::Slow) else { return };
+    let js = Js::start();
+    let client = open(&js, &failing.server, "slow");
+    client.synced();
+    client.wait("provider.receivedAtLeastOneSyncResponse");
+    failing.fail_now();
+    // A sync takes 5 s, and the client's patience is 3 s.
+    client.run("text.insert(0, 'slow'); me.editedAt = Date.now(); me.savedAfter = null");
+    client.run("provider.once('local-changes', has => { me.savedAfter = [has, Date.now() - me.editedAt] })");
+    client.wait("me.savedAfter !== null");
+    let (has, ms): (bool, u64) = client.get("me.savedAfter");
+    assert!(!has && ms > 4_000, "saved after {ms} ms, on a disk that takes 5 s");
+    assert_eq!(client.opens(), 1);
+}
+
+/// A server whose disk is no good any more once it is told so.
+struct Failing {
+    data: DataDir,
+    server: Server,
+}
+
+impl Failing {
+    fn start(how: How) -> Option<Self> {
+        let Some(library) = faults::library() else {
+            skipped("there is no glibc to take the place of");
+            return None;
+        };
+        let data = DataDir::new();
+        let report = data.outer().join("report");
+        let fault = Fault { nth: 1, how, sticks: true };
+        let mut options = Options::new(data.path());
+        options.env.extend(faults::environment(library, &data.path(), &report, Some(fault)));
+        let told = path_str(&data.outer().join("now")).to_owned();
+        let server = options.env("FAULTY_DISK_WHILE", told).start();
+        Some(Self { data, server })
+    }
+
+    fn fail_now(&self) {
+        std::fs::write(self.data.outer().join("now"), "").expect("written");
+    }
+}
