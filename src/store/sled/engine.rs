@@ -8,6 +8,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{IFlags, fstatfs, ioctl_getflags, ioctl_setflags};
+
 use super::super::keys;
 use super::super::record::{self, Root};
 use super::log;
@@ -88,6 +90,10 @@ impl Engine {
         }
         if database_bytes == 0 {
             sweep_unborn(dir)?;
+        } else {
+            // What a killed process left in the kernel's cache sled takes for safe, and writes over what it replaces.
+            let synced = File::open(dir.join(DATABASE)).and_then(|file| file.sync_all());
+            synced.map_err(|e| format!("{at}/{DATABASE} cannot be synced: {e}"))?;
         }
         if let Some(marked) = marked {
             // sled would overwrite what comes after the damage.
@@ -100,6 +106,7 @@ impl Engine {
         }
         let db = open_sled(dir, cache_bytes)?;
         let database = File::open(dir.join(DATABASE)).map_err(|e| format!("{at}/{DATABASE} cannot be read: {e}"))?;
+        write_through(dir, &database);
 
         let stored = caught(|| db.get(keys::ROOT)).map_err(|e| broken(dir, &e))?;
         let mut root = match (stored, marked) {
@@ -134,8 +141,8 @@ impl Engine {
 
     /// Brings everything sled was given to the disk (S4).
     ///
-    /// sled's own flush ends in `sync_file_range`, which writes neither file sizes nor the device's cache, so each of
-    /// its files is synced here, then their directories. `syncfs` would do as well, but waits for whatever else the
+    /// sled syncs neither its other files nor their directories, and its data file only where [`write_through`] works, so
+    /// each of its files is synced here, then their directories. `syncfs` would do as well, but waits for whatever else the
     /// file system has to write, and on a shared disk that has no bound.
     pub(super) fn sync(&self) -> Result<(), Failed> {
         // Were it a write-back that failed and not a write, the descriptor of our own would still tell (`last_word`).
@@ -164,6 +171,31 @@ impl Engine {
     pub(super) fn last_word(&self) -> Result<(), Failed> {
         self.database.sync_all().map_err(Failed::sync)
     }
+}
+
+/// Has the kernel call a write to sled's data file done only when it is on the disk, the file's new length with it, as
+/// `chattr +S` does.
+///
+/// sled uses a segment again as soon as what replaces its contents is written, by which it means that `sync_file_range` has
+/// returned. That brings no new length of the file to the disk, and empties no cache of the device. So, between two of our
+/// own syncs, what had been durable was overwritten while what replaces it, at the file's new end, went with the power;
+/// small values (S3) do not help. Segments are written whole, so one sync for each costs little.
+fn write_through(dir: &Path, database: &File) {
+    /// What lives in memory survives no power cut anyway.
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    let marked = ioctl_getflags(database).and_then(|flags| {
+        if flags.contains(IFlags::SYNC) { Ok(()) } else { ioctl_setflags(database, flags | IFlags::SYNC) }
+    });
+    let Err(error) = marked else { return };
+    if fstatfs(database).is_ok_and(|stat| stat.f_type as u64 == TMPFS_MAGIC) {
+        return;
+    }
+    tracing::warn!(
+        %error,
+        dir = %dir.display(),
+        "this file system writes no file through to the disk; a power cut may leave a store that `weft verify --repair` \
+         has to mend: ext4, XFS or Btrfs are safe"
+    );
 }
 
 /// A sled database from the moment it is open: sled syncs its file while it is dropped and panics if that fails, which
