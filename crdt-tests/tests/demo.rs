@@ -53,7 +53,7 @@ fn the_committed_page_is_what_the_sources_give() {
     }
 }
 
-/// Whether a document on disk, of which no server is running, holds some text.
+/// Whether a document holds some text: on disk if no server is running there, else as the server has it.
 fn on_disk(server: &Server, doc: &str, text: &str) -> bool {
     Cli::of(server).export_json(doc).to_string().contains(text)
 }
@@ -100,6 +100,8 @@ fn three_people_write_together_through_cuts_and_kills() {
     // They see what the others write, and where.
     for (page, text) in all.iter().zip(["Ada was here.", "Bea was here.", "Grace was here."]) {
         page.write(text);
+        // Each writes below what it sees; who does not see the end yet would write in the midst of it.
+        browser.same(&all, &[text]);
     }
     browser.same(&all, &["Ada was here.", "Bea was here.", "Grace was here."]);
     sees(&ada, "Bea");
@@ -286,23 +288,39 @@ fn a_hostile_peer_is_shown_as_text() {
     let page = browser.open("one", "");
     page.shows("saved");
     page.fill("#name", "Ada");
+    peer.run("doc.getXmlFragment('weft-demo').insert(0, [new Y.XmlElement('paragraph')])");
+    page.write("Carets are shown in a document that is not empty.");
 
     let name = "<img src=x onerror=alert(1)>";
-    for user in [
-        json!({ "name": name, "color": "red;background:url(http://evil.example/)" }),
-        json!({ "name": { "toString": 1 }, "color": ["#fff"] }),
-        json!({ "name": "x".repeat(10_000), "color": "#1f5fbf" }),
-        json!("nobody"),
-        json!(null),
+    for (user, shown) in [
+        (json!({ "name": name, "color": "red;background:url(http://evil.example/)" }), name),
+        (json!({ "name": { "toString": 1 }, "color": ["#fff"] }), "Somebody"),
+        (json!({ "name": "x".repeat(10_000), "color": "#1f5fbf" }), &*"x".repeat(32)),
+        (json!("nobody"), "Somebody"),
+        (json!({}), "Somebody"),
     ] {
-        for cursor in
-            [json!(null), json!("here"), json!({ "anchor": {}, "head": 7 }), json!({ "anchor": { "tname": "x" } })]
-        {
-            peer.run_with("awareness.setLocalState(args)", json!({ "user": user, "cursor": cursor }));
-        }
+        peer.run_with("awareness.setLocalState(args)", json!({ "user": user, "cursor": "here" }));
+        lists(&page, &["Ada (you)", shown]);
     }
-    peer.run_with("awareness.setLocalState(args)", json!({ "user": { "name": name }, "cursor": null }));
-    lists(&page, &["Ada (you)", name]);
+    let nowhere = json!({ "client": 1, "clock": 7 });
+    let begin = json!({ "client": peer.id, "clock": 0 });
+    let cursors = [
+        json!("here"),
+        json!([]),
+        json!({ "anchor": {}, "head": 7 }),
+        json!({ "anchor": { "tname": "elsewhere" }, "head": { "tname": "elsewhere" } }),
+        json!({ "anchor": { "item": "x", "assoc": "y" }, "head": { "item": { "client": -1, "clock": 1.5 } } }),
+        json!({ "anchor": { "type": nowhere, "item": nowhere }, "head": { "type": null, "tname": 5 } }),
+        json!({ "anchor": { "type": nowhere }, "head": { "item": nowhere, "assoc": -1 } }),
+        json!({ "anchor": { "type": begin, "item": begin }, "head": { "item": begin, "tname": "weft-demo" } }),
+    ];
+    for (number, cursor) in cursors.into_iter().enumerate() {
+        // By the name one sees that it has arrived: who is slow gets the last state only.
+        let name = format!("Peer {number}");
+        peer.run_with("awareness.setLocalState(args)", json!({ "user": { "name": name }, "cursor": cursor }));
+        lists(&page, &["Ada (you)", &name]);
+        page.write(&format!("After {number}."));
+    }
 
     let write = "const fragment = doc.getXmlFragment('weft-demo');
         const link = new Y.XmlText(); link.insert(0, 'a link', { link: { href: 'javascript:alert(1)' } });
@@ -315,6 +333,31 @@ fn a_hostile_peer_is_shown_as_text() {
     page.write("Still here.");
     page.shows("saved");
     assert!(Cli::of(&server).export_json("welcome").to_string().contains("Still here."));
+    browser.assert_no_problems();
+}
+
+/// Contract 2.2: what stands behind `?doc=` is the document's name, whatever URLs make of such characters.
+#[test]
+fn any_name_in_the_address_is_the_document_of_that_name() {
+    let data = DataDir::new();
+    let server = Server::start(&data);
+    let Some(browser) = Browser::start(&server) else { return };
+    for (encoded, name) in [("x%3Fy%23z", "x?y#z"), ("a%252Fb", "a%2Fb"), ("a/../b", "a/../b"), ("%F0%9F%A7%B5", "🧵")]
+    {
+        let page = browser.open("one", &format!("?doc={encoded}"));
+        page.shows("saved");
+        assert_eq!(page.run("document.getElementById('document').value"), name);
+        page.write("Here.");
+        page.shows("saved");
+        page.close();
+        assert!(on_disk(&server, name, "Here."), "{name}");
+    }
+    // A name that no URL can carry, one that is too long, and one with a NUL.
+    for encoded in ["..", &"x".repeat(600), "a%00b"] {
+        let page = browser.open("one", &format!("?doc={encoded}"));
+        page.shows("refused");
+        page.close();
+    }
     browser.assert_no_problems();
 }
 
@@ -357,7 +400,9 @@ fn the_page_is_accessible_in_light_in_dark_and_on_a_phone() {
     light.press("Control+b");
     light.type_on(".");
     light.write("> Weft: the thread that is woven through the warp.");
+    browser.same(&all, &["the warp."]);
     dark.write("- bullets");
+    browser.same(&all, &["bullets"]);
     phone.write("1. numbers");
     for page in all {
         page.shows("saved");

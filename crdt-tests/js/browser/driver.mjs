@@ -41,6 +41,13 @@ const written = () => {
   return copy.innerHTML
 }
 
+// Runs in a page, a moment after a key: whether what is typed next stands at the end.
+const caretIsAtEnd = async () => {
+  await new Promise(resolve => setTimeout(resolve, 10))
+  const { selection, doc } = document.querySelector('.page').editor.state
+  return selection.eq(selection.constructor.atEnd(doc))
+}
+
 const pageNamed = name => {
   const page = pages.get(name)
   if (page === undefined) throw new Error(`no page named ${name}`)
@@ -121,7 +128,10 @@ const operations = {
   write: async ({ page: name, text }) => {
     const page = pageNamed(name)
     await page.focus('.page')
-    await page.keyboard.press('Control+End')
+    // ProseMirror learns of a new caret by an event that the next key may overtake, and what comes from others meanwhile
+    // puts it back. No user is that fast; here the editor is asked where it is.
+    do await page.keyboard.press('Control+End')
+    while (!await page.evaluate(caretIsAtEnd))
     if (await page.evaluate('document.querySelector(".page > :last-child").textContent !== ""')) await page.keyboard.press('Enter')
     await page.keyboard.type(text)
   },
@@ -141,7 +151,7 @@ const operations = {
       const value = await page.evaluate(code).catch(error => { console.error(`${name}: ${code}: ${error.message}`) })
       if (value) return value
       if (Date.now() > deadline) {
-        const state = await page.evaluate('document.body.innerText')
+        const state = await page.evaluate('document.querySelector(".page").innerHTML + document.body.innerText')
         throw new Error(`not so after ${ms} ms in ${name}: ${code}\n${state}\n${problems.join('\n')}`)
       }
       await new Promise(resolve => setTimeout(resolve, LOOK_EVERY))

@@ -5,32 +5,33 @@ import StarterKit from '@tiptap/starter-kit'
 import { Placeholder } from '@tiptap/extensions'
 import Collaboration from '@tiptap/extension-collaboration'
 import CollaborationCaret from '@tiptap/extension-collaboration-caret'
-import { colourOf, nameOf } from './person.js'
-
 /**
  * The fragment's name. Not `default`, which other TipTap applications use: an editor removes what its schema does not
  * know, and this one must not eat their tables when somebody opens their document here.
  */
-const FIELD = 'weft-demo'
+export const FIELD = 'weft-demo'
 
-// Built by hand and styled through the CSSOM: the page's policy allows no style in markup, and a peer may claim any colour.
+// Built by hand and styled through the CSSOM: the page's policy allows no style in markup.
 const caretOf = user => {
   const caret = document.createElement('span')
   caret.className = 'caret'
   // Read aloud in the middle of a sentence it would only disturb; the list of people says who is here.
   caret.setAttribute('aria-hidden', 'true')
-  caret.style.setProperty('--person', colourOf(user.color) ?? 'gray')
+  caret.style.setProperty('--person', user.color)
   const label = document.createElement('span')
   label.className = 'caret-name'
-  label.textContent = nameOf(user.name)
+  label.textContent = user.name
   caret.append(label)
   return caret
 }
 
-const selectionOf = user => ({ class: 'selected', style: `--person: ${colourOf(user.color) ?? 'gray'}` })
+const selectionOf = user => ({ class: 'selected', style: `--person: ${user.color}` })
 
-/** `leave` is called when somebody wants out by keyboard: in a list, Tab is taken. */
-export const openEditor = ({ element, doc, provider, user, editable, leave }) => new Editor({
+/**
+ * `awareness` says who else is here, fit to be shown. `leave` is called when somebody wants out by keyboard: in a list,
+ * Tab is taken.
+ */
+export const openEditor = ({ element, doc, awareness, user, editable, leave }) => new Editor({
   element,
   editable,
   injectCSS: false,
@@ -40,7 +41,7 @@ export const openEditor = ({ element, doc, provider, user, editable, leave }) =>
     StarterKit.configure({ undoRedo: false, trailingNode: false, heading: { levels: [1, 2, 3] } }),
     Placeholder.configure({ placeholder: 'Write something. Open this page in a second window and watch it arrive.' }),
     Collaboration.configure({ document: doc, field: FIELD }),
-    CollaborationCaret.configure({ provider, user, render: caretOf, selectionRender: selectionOf })
+    CollaborationCaret.configure({ provider: { awareness }, user, render: caretOf, selectionRender: selectionOf })
   ],
   editorProps: {
     handleKeyDown: (_view, { key }) => {

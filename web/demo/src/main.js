@@ -4,7 +4,8 @@ import * as Y from 'yjs'
 import { readAuthMessage } from 'y-protocols/auth'
 import { WebsocketProvider } from 'y-websocket'
 import { openDevice } from './device.js'
-import { openEditor } from './editor.js'
+import { FIELD, openEditor } from './editor.js'
+import { fitToShow } from './others.js'
 import { peopleIn, showPeople } from './people.js'
 import { keep, me, nameOf, rarest } from './person.js'
 import { freshName, pathOf, placeOf } from './place.js'
@@ -35,6 +36,7 @@ const provider = new WebsocketProvider(place.server, pathOf(place.name), doc, {
 
 const device = await openDevice(place.name, doc, () => show())
 
+const awareness = fitToShow(provider.awareness, FIELD)
 const user = me()
 let link = 'first'
 let away = false
@@ -45,7 +47,7 @@ const saved = watchSaved(doc, provider, { earlier: device?.earlier ?? 0, changed
 const editor = openEditor({
   element: $('editor'),
   doc,
-  provider,
+  awareness,
   user,
   editable: !place.readOnly,
   leave: () => $('toolbar').querySelector('[tabindex="0"]').focus()
@@ -168,7 +170,6 @@ window.addEventListener('online', () => { if (!away && !refused) provider.connec
 
 // People.
 
-const { awareness } = provider
 awareness.on('change', () => showPeople($('people'), peopleIn(awareness)))
 showPeople($('people'), peopleIn(awareness))
 

@@ -1,6 +1,6 @@
 // Who is here: avatars for the eye, a list for everybody.
 
-import { colourOf, initialsOf, nameOf } from './person.js'
+import { initialsOf } from './person.js'
 
 /** Faces that fit a header; the rest are counted. */
 const SHOWN_MAX = 6
@@ -34,14 +34,9 @@ const rest = people => {
   return item
 }
 
-/** Everybody whose presence is known, oneself first. */
+/** Everybody who is here, oneself first. */
 export const peopleIn = awareness => {
-  const people = []
-  for (const [id, { user }] of awareness.getStates()) {
-    if (user === undefined) continue
-    const self = id === awareness.clientID
-    people.push({ id, self, name: nameOf(user?.name), color: colourOf(user?.color) ?? 'dimgray' })
-  }
+  const people = [...awareness.getStates()].map(([id, { user }]) => ({ id, self: id === awareness.clientID, ...user }))
   return people.sort((a, b) => Number(b.self) - Number(a.self) || a.id - b.id)
 }
 

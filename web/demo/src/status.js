@@ -50,16 +50,16 @@ export const refusalOf = code => ({ token: false, stale: false, ...(REFUSALS[cod
  * Gives `kind` for the style, `word` for the eye, and `more` for whoever wants to know.
  */
 export const statusOf = ({ link, refused, readOnly, all, pending, waited, reason, device }) => {
-  const kept = device ? 'on this device' : 'in this tab only; keep it open'
+  const kept = device ? 'kept on this device' : 'kept while this tab is open'
   if (refused) {
-    return { kind: 'refused', word: refused.word, more: pending > 0 ? `${edits(pending)} not saved, ${kept}.` : '' }
+    return { kind: 'refused', word: refused.word, more: pending > 0 ? `${edits(pending)} not saved, only ${kept}.` : '' }
   }
   if (link === 'first') return { kind: 'connecting', word: 'Connecting…', more: 'The server has not answered yet.' }
   if (link === 'down' || link === 'away') {
     const word = pending > 0 ? `Offline, ${pending} pending` : 'Offline'
     const why = link === 'away' ? 'You chose to work offline.' : 'The server cannot be reached; trying again.'
     const said = reason ? ` It said: ${reason}.` : ''
-    const fate = pending > 0 ? ` ${edits(pending)} kept ${kept}, and sent when you are back.` : ' You can go on writing.'
+    const fate = pending > 0 ? ` ${edits(pending)} ${kept}, and sent when you are back.` : ' You can go on writing.'
     return { kind: 'offline', word, more: why + said + (readOnly ? '' : fate) }
   }
   if (readOnly) return { kind: 'readonly', word: 'Read only', more: 'Your token lets you read this document.' }
