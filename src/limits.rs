@@ -73,6 +73,18 @@ pub const IDLE_AFTER: Duration = Duration::from_secs(30);
 pub const ANSWERS_MAX: usize = 8;
 /// Bytes of those answers; the last one is remembered whatever its size.
 pub const ANSWERS_BYTES_MAX: usize = 4 << 20;
+/// Largest answer sent as one frame, bytes. A frame counts only when it is complete, and clients give up after 30 s without
+/// one (WIRE g5): a line that needs longer for this takes less than 18 kB/s.
+pub const ANSWER_BYTES_MAX: usize = 512 << 10;
+/// Size of the portions that a larger answer is cut into, bytes: y-sweet's client, which gives up after 3 s (WIRE g-s2),
+/// needs a line of 90 kB/s for it, the others one of 9 kB/s; and what a frame costs beside its bytes is nothing yet.
+pub const PORTION_BYTES: usize = 256 << 10;
+/// Largest answer that is cut for one peer alone, bytes; beyond it the cut of the whole document is used, which is shared,
+/// and portions of it that the peer knows are left out.
+pub const PORTIONS_OWN_BYTES_MAX: usize = 8 << 20;
+/// How often what was added while portions went out may go out in portions itself; then it is sent whole, or a document
+/// that is edited faster than a line takes it would never be brought to its end.
+pub const PORTIONS_ROUNDS_MAX: u32 = 3;
 /// Documents loaded from the store at the same time.
 pub const LOADS_MAX: usize = 8;
 

@@ -19,6 +19,7 @@ pub mod hostile;
 pub mod http;
 pub mod js;
 pub mod ledger;
+pub mod line;
 pub mod message;
 pub mod mount;
 pub mod npm;

@@ -11,6 +11,7 @@ use crdt_tests::sweep::sweep;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use weft::ids::{Access, PeerId, Seq};
+use weft::replica::portions::Sizes;
 use weft::replica::{Effects, Event, Replica, Weight};
 use weft::wire::message::{ClientMessage, ServerMessage};
 use weft::wire::update;
@@ -55,6 +56,7 @@ struct World {
     now: Instant,
     transcript: Vec<String>,
     acks: usize,
+    sizes: Sizes,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +69,7 @@ enum News {
 }
 
 impl World {
-    fn new(habit: Habit, gc: bool) -> Self {
+    fn new(habit: Habit, gc: bool, sizes: Sizes) -> Self {
         let link = |client| Link {
             author: Author::new(client, habit, gc),
             client,
@@ -83,7 +85,11 @@ impl World {
         };
         Self {
             links: [11, 700, u64::from(u32::MAX), 1 << 50].map(link).into(),
-            replica: Replica::new(),
+            replica: {
+                let mut replica = Replica::new();
+                replica.cut_answers_by(sizes);
+                replica
+            },
             log: Vec::new(),
             durable: 0,
             next_peer: 1,
@@ -91,6 +97,7 @@ impl World {
             now: Instant::now(),
             transcript: Vec::new(),
             acks: 0,
+            sizes,
         }
     }
 
@@ -202,6 +209,8 @@ impl World {
                 assert!(survivor.handle(&again, self.now).append.is_empty(), "acked and not durable");
                 self.acks += 1;
             }
+            // The outbox drops nothing, and says when this has left.
+            link.slow |= weight == Weight::Portion;
             link.answers += usize::from(matches!(message, ServerMessage::SyncStep2(_)));
             assert!(link.answers <= link.questions, "one answer for each question");
             // Only a later answer replaces an answer.
@@ -240,6 +249,7 @@ impl World {
         self.log.truncate(self.durable);
         let log = self.log.iter().map(|update| &update[..]);
         self.replica = Replica::load(log, Seq(self.durable as u64)).unwrap();
+        self.replica.cut_answers_by(self.sizes);
         (0..4).for_each(|n| self.disconnect(n));
         self.news.clear();
     }
@@ -270,7 +280,10 @@ impl World {
 }
 
 fn simulate(habit: Habit, rng: &mut ChaCha8Rng) -> (Vec<String>, usize) {
-    let mut world = World::new(habit, rng.random());
+    // Answers small and large for their lines (WIRE g5): the same peers, and the same promises.
+    let cut = Sizes { whole_max: rng.random_range(20..200), portion: rng.random_range(1..100), own_max: 150 };
+    let sizes = if rng.random() { cut } else { Sizes::default() };
+    let mut world = World::new(habit, rng.random(), sizes);
     for _ in 0..400 {
         let n = rng.random_range(0..4);
         match rng.random_range(0..120) {

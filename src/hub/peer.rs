@@ -22,6 +22,9 @@ pub enum FrameKind {
     /// A whole answer (SyncStep2, a catch-up diff). Accepted even when larger than the bound, since nothing smaller can
     /// replace it; while it is queued nothing else of the document is.
     Answer,
+    /// A part of an answer, taken whatever waits. When all has left, [`PeerHandle::caught_up`] is to say so, upon which
+    /// the next one comes: so at most one waits.
+    Portion,
 }
 
 /// What became of a frame.
@@ -67,7 +70,8 @@ impl PeerHandle {
         self.mailbox.send(self.id, message).await.map_err(|_| HubError::Reloading(self.mailbox.doc.clone()))
     }
 
-    /// Says that the outbox has drained after [`Delivery::Behind`]; the document answers with one diff.
+    /// Says that the outbox has drained after [`Delivery::Behind`], which the document answers with one diff, or after a
+    /// [`FrameKind::Portion`], upon which it sends the next.
     pub fn caught_up(&self) {
         // Should the task have ended, the session is being closed anyway.
         let _ = self.mailbox.post(Mail::CaughtUp(self.id));

@@ -324,6 +324,7 @@ impl Task {
                     Weight::Control => FrameKind::Control,
                     Weight::Presence => FrameKind::Awareness,
                     Weight::Answer => FrameKind::Answer,
+                    Weight::Portion => FrameKind::Portion,
                 };
                 deliver(id, peer, &encode(&message), kind, &mut self.fell_behind, &mut self.worth_noting);
             }

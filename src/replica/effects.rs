@@ -18,6 +18,8 @@ pub enum Weight {
     Presence,
     /// A whole answer; nothing smaller can replace it.
     Answer,
+    /// A part of an answer. When it has left for the socket, [`super::Event::CaughtUp`] asks for the next.
+    Portion,
 }
 
 /// The result of one turn.

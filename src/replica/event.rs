@@ -14,7 +14,7 @@ pub enum Event<'a> {
     Message(PeerId, ClientMessage<'a>),
     /// A peer's outbox was full and dropped document frames.
     FellBehind(PeerId),
-    /// That peer's outbox has drained.
+    /// That peer's outbox has drained; or a [`super::Weight::Portion`] has left it.
     CaughtUp(PeerId),
     /// All that a peer was sent in earlier turns had left for its socket when this turn began.
     Flushed(PeerId),

@@ -6,6 +6,7 @@
 //!
 //! A turn is everything that was waiting: its edits become one record and one frame, its presence one message.
 
+mod answers;
 pub mod awareness;
 pub mod compaction;
 pub mod content;
@@ -18,10 +19,11 @@ pub mod nesting;
 pub mod parked;
 pub mod peers;
 pub mod pieces;
+pub mod portions;
 pub mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::Weak;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -29,6 +31,7 @@ use bytes::Bytes;
 pub use self::effects::{Broken, Effects, Offered, Tally, Weight};
 pub use self::event::Event;
 
+use self::answers::Answers;
 use self::awareness::Awareness;
 use self::delete_set::DeleteSet;
 use self::gate::{Carries, Gated, gate};
@@ -36,11 +39,11 @@ use self::live::{IntegrateError, Live};
 use self::nesting::{Misplaced, Nesting};
 use self::parked::{Parking, ParkingLot};
 use self::peers::Peer;
+use self::portions::{Portions, Sizes};
 use crate::ids::{Access, ClientId, Clock, PeerId, Seq};
-use crate::limits::{ANSWERS_BYTES_MAX, ANSWERS_MAX};
 use crate::wire::close::CloseReason;
 use crate::wire::message::{ClientMessage, ServerMessage};
-use crate::wire::state_vector::{self, StateVector};
+use crate::wire::state_vector::StateVector;
 use crate::wire::update::{self, Builder};
 
 /// This node's live copy of a document.
@@ -60,6 +63,9 @@ pub struct Replica {
     waiting: BTreeSet<PeerId>,
     /// Answers of the current state, so that equal questions are answered once.
     answers: Answers,
+    /// The whole document in portions, while somebody is under way with it.
+    cut: Weak<Portions>,
+    sizes: Sizes,
 }
 
 /// What the document holds, as far as its log tells.
@@ -72,14 +78,6 @@ struct Content {
     live: Option<Live>,
     /// Rises whenever content was added.
     version: u64,
-}
-
-#[derive(Default)]
-struct Answers {
-    version: u64,
-    clocks: Option<(Arc<StateVector>, Bytes)>,
-    /// By the question's bytes. Cleared when the state changes; a storm of reconnects asks the same few.
-    diffs: Vec<(Vec<u8>, Bytes)>,
 }
 
 /// A stored update that the replica cannot take.
@@ -179,6 +177,8 @@ impl Replica {
             turn: 0,
             waiting: BTreeSet::new(),
             answers: Answers::default(),
+            cut: Weak::new(),
+            sizes: Sizes::default(),
         })
     }
 
@@ -436,38 +436,6 @@ impl Replica {
         Ok(())
     }
 
-    /// Answers a SyncStep1 with exactly one SyncStep2 (WIRE g2, g3).
-    fn answer(&mut self, id: PeerId, question: &[u8], effects: &mut Effects) -> Result<(), IntegrateError> {
-        if !self.peers.contains_key(&id) {
-            return Ok(());
-        }
-        let diff = self.diff(question)?;
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.follow(self.turn);
-            peer.base = Arc::new(state_vector::decode(question).unwrap_or_default());
-        }
-        effects.send.push((id, ServerMessage::SyncStep2(diff), Weight::Answer));
-        Ok(())
-    }
-
-    /// A slow peer has drained: one diff from what it is known to have replaces all it did not get.
-    fn catch_up(&mut self, id: PeerId, effects: &mut Effects) -> Result<(), IntegrateError> {
-        let Some(peer) = self.peers.get(&id) else { return Ok(()) };
-        // An answer may have brought the content meanwhile, or it was only presence that was dropped.
-        if peer.behind {
-            let base = state_vector::encode(&peer.base);
-            let diff = self.diff(&base)?;
-            if let Some(peer) = self.peers.get_mut(&id) {
-                peer.follow(self.turn);
-            }
-            effects.send.push((id, ServerMessage::Update(diff), Weight::Answer));
-        }
-        if let Some(everyone) = self.awareness.everyone() {
-            effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
-        }
-        Ok(())
-    }
-
     fn release_acks(&mut self, durable: Seq, effects: &mut Effects) {
         self.durable = self.durable.max(durable);
         let (peers, durable) = (&mut self.peers, self.durable);
@@ -490,39 +458,6 @@ impl Replica {
     /// Whether some peer waits for the journal, so that it is worth being told of its progress.
     pub fn awaits_durability(&self) -> bool {
         !self.waiting.is_empty()
-    }
-
-    /// The diff that answers `question`, a validated state vector.
-    pub fn diff(&mut self, question: &[u8]) -> Result<Bytes, IntegrateError> {
-        self.renew_answers();
-        if let Some((_, diff)) = self.answers.diffs.iter().find(|(asked, _)| asked == question) {
-            return Ok(diff.clone());
-        }
-        let known = state_vector::decode(question).unwrap_or_default();
-        let diff = Bytes::from(self.content.live().diff(&known)?);
-        let kept = &mut self.answers.diffs;
-        kept.push((question.to_vec(), diff.clone()));
-        // The last one stays whatever its size: it is the one that a storm of newcomers asks for.
-        while kept.len() > 1
-            && (kept.len() > ANSWERS_MAX || kept.iter().map(|(_, diff)| diff.len()).sum::<usize>() > ANSWERS_BYTES_MAX)
-        {
-            kept.remove(0);
-        }
-        Ok(diff)
-    }
-
-    /// The state vector, and its bytes.
-    pub fn clocks(&mut self) -> (Arc<StateVector>, Bytes) {
-        self.renew_answers();
-        let clocks = &self.content.clocks;
-        let new = || (Arc::new(clocks.clone()), Bytes::from(state_vector::encode(clocks)));
-        self.answers.clocks.get_or_insert_with(new).clone()
-    }
-
-    fn renew_answers(&mut self) {
-        if self.answers.version != self.content.version {
-            self.answers = Answers { version: self.content.version, ..Answers::default() };
-        }
     }
 
     /// Position up to which records are known to be on disk.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::portions::Bringing;
 use crate::ids::{Access, Seq};
 use crate::limits::ACKS_MAX;
 use crate::wire::close::CloseReason;
@@ -22,6 +23,8 @@ pub struct Peer {
     /// What it has for sure, by its own word or because everything sent had left its outbox; a catch-up diff starts here.
     /// Never what was merely queued: that may be dropped.
     pub base: Arc<StateVector>,
+    /// The large answer that is being brought to it in portions; until that is done it does not follow.
+    pub bringing: Option<Bringing>,
     /// Acks that wait for the journal, in order.
     pub acks: VecDeque<(Seq, Bytes)>,
     /// Version of our state when it was last asked for what we miss, so that it is not asked twice for the same.
@@ -42,6 +45,7 @@ impl Peer {
             follows_since: None,
             behind: false,
             base: Arc::default(),
+            bringing: None,
             acks: VecDeque::new(),
             asked_at: None,
             over_parked: false,

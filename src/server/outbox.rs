@@ -63,6 +63,8 @@ struct Queue {
     control_bytes: usize,
     /// Document and presence frames are refused until an answer comes.
     behind: bool,
+    /// Frames were refused or dropped, and it has not drained since.
+    was_behind: bool,
     /// The document must be told when the queue has drained.
     owes_caught_up: bool,
     /// The last frame is a close frame; nothing may follow it.
@@ -103,6 +105,7 @@ impl Queue {
             bytes: 0,
             control_bytes: 0,
             behind: false,
+            was_behind: false,
             owes_caught_up: false,
             sealed: false,
             sent_bytes: 0,
@@ -115,6 +118,7 @@ impl Queue {
     /// - Document, Awareness: within the bound queued; over it, all waiting frames of both kinds are dropped.
     /// - Answer: always queued. Over the bound, waiting Document and Answer frames are dropped, since the answer was
     ///   computed later and holds what they would have said; so at most one answer beyond the bound is ever held.
+    /// - Portion: always queued, and the document is told when all has left; it sends the next one then, not before.
     /// - Control: queued while control frames alone stay within the bound; over it, an error ends the connection.
     ///
     /// A first frame is taken whatever its size, since a diff in its place would be no smaller.
@@ -129,9 +133,10 @@ impl Queue {
         if droppable && self.behind {
             return Ok(Delivered { delivery: Delivery::Behind, wake: false, progress: false });
         }
-        if kind == FrameKind::Answer {
+        if matches!(kind, FrameKind::Answer | FrameKind::Portion) {
             self.behind = false;
         }
+        self.owes_caught_up |= kind == FrameKind::Portion;
         if self.frames.is_empty() {
             let taken = match socket.try_write(frame) {
                 Ok(taken) => taken,
@@ -146,13 +151,15 @@ impl Queue {
                 self.begun = taken;
                 self.bytes -= taken;
             }
-            return Ok(Delivered { delivery: Delivery::Taken, wake: !all, progress: true });
+            let wake = !all || kind == FrameKind::Portion;
+            return Ok(Delivered { delivery: Delivery::Taken, wake, progress: true });
         }
         let fits = self.bytes + cost(frame) <= self.bytes_max;
         match kind {
             FrameKind::Document | FrameKind::Awareness if !fits => {
                 self.drop_waiting(|kind| matches!(kind, FrameKind::Document | FrameKind::Awareness));
                 self.behind = true;
+                self.was_behind = true;
                 self.owes_caught_up = true;
                 // The connection's task waits for the socket already, since something was queued.
                 return Ok(Delivered { delivery: Delivery::Behind, wake: false, progress: false });
@@ -163,7 +170,11 @@ impl Queue {
             FrameKind::Control if self.control_bytes + cost(frame) > self.bytes_max => {
                 return Err(Refused::Overloaded);
             }
-            FrameKind::Document | FrameKind::Awareness | FrameKind::Answer | FrameKind::Control => {}
+            FrameKind::Document
+            | FrameKind::Awareness
+            | FrameKind::Answer
+            | FrameKind::Portion
+            | FrameKind::Control => {}
         }
         self.push(frame.clone(), kind);
         Ok(Delivered { delivery: Delivery::Taken, wake: false, progress: false })
@@ -353,7 +364,7 @@ pub(super) enum Ended {
 /// What a connection's task has to react to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    /// After [`Delivery::Behind`]: all that waited has left and the socket takes more. Reported once.
+    /// After [`Delivery::Behind`] or a [`FrameKind::Portion`]: all that waited has left and the socket takes more. Reported once.
     CaughtUp,
     /// Someone asked for the end; the close frame is queued.
     Closing,
@@ -477,7 +488,11 @@ impl Outbox {
         if ready!(self.socket.as_ref().poll_write_ready(cx)).is_err() {
             return Poll::Ready(Output::Gone);
         }
-        self.state().queue.owes_caught_up = false;
+        let mut state = self.state();
+        state.queue.owes_caught_up = false;
+        if std::mem::take(&mut state.queue.was_behind) {
+            self.heard.caught_up.fetch_add(1, Ordering::Relaxed);
+        }
         Poll::Ready(Output::CaughtUp)
     }
 

@@ -409,10 +409,7 @@ impl Session {
     ) -> Poll<Ending> {
         while let Poll::Ready(output) = self.outbox.poll_output(cx) {
             match output {
-                Output::CaughtUp => {
-                    self.outbox.heard.caught_up.fetch_add(1, Ordering::Relaxed);
-                    peer.caught_up();
-                }
+                Output::CaughtUp => peer.caught_up(),
                 Output::Closing => return Poll::Ready(Ending::Close),
                 Output::Gone => return Poll::Ready(Ending::Gone),
             }

@@ -18,6 +18,7 @@ mod metrics;
 mod migrate;
 mod nth;
 mod patience;
+mod portions;
 mod power_cut;
 mod presence;
 mod reconnect;

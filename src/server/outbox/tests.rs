@@ -172,6 +172,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         3 => Just(FrameKind::Awareness),
         1 => Just(FrameKind::Control),
         1 => Just(FrameKind::Answer),
+        1 => Just(FrameKind::Portion),
     ];
     prop_oneof![
         6 => (kind, 5..60usize).prop_map(|(kind, len)| Op::Deliver(kind, len)),
@@ -206,12 +207,14 @@ proptest! {
                     match queue.deliver(&pipe, &numbered(number, len), kind) {
                         Ok(Delivered { delivery: Delivery::Taken, .. }) => {
                             prop_assert!(!(droppable && behind), "taken while behind");
-                            if kind == FrameKind::Answer {
+                            if matches!(kind, FrameKind::Answer | FrameKind::Portion) {
                                 behind = false;
-                                if waiting > 0 && waiting + len + OUTBOX_FRAME_COST > BOUND {
-                                    for (_, kind, may_miss) in &mut taken {
-                                        *may_miss |= matches!(kind, FrameKind::Document | FrameKind::Answer);
-                                    }
+                            }
+                            prop_assert!(queue.owes_caught_up || kind != FrameKind::Portion);
+                            let fits = waiting == 0 || waiting + len + OUTBOX_FRAME_COST <= BOUND;
+                            if kind == FrameKind::Answer && !fits {
+                                for (_, kind, may_miss) in &mut taken {
+                                    *may_miss |= matches!(kind, FrameKind::Document | FrameKind::Answer);
                                 }
                             }
                             taken.push((number, kind, false));
