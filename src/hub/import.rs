@@ -24,7 +24,8 @@ impl Hub {
     /// it fail in between, what was merged stays, and importing again goes on from there.
     ///
     /// # Errors
-    /// [`HubError::BadUpdate`], and whatever keeps the document from being opened or written.
+    /// [`HubError::BadUpdate`], and whatever keeps the document from being opened or written. [`HubError::Deleted`] when it
+    /// was deleted between two pieces.
     pub async fn import(&self, doc: &DocName, bytes: Bytes) -> Result<ImportReport, HubError> {
         if bytes.len() > MESSAGE_BYTES_MAX {
             return self.import_in_pieces(doc, bytes).await;
@@ -61,6 +62,8 @@ impl Hub {
         let (to_merge, mut pieces) = mpsc::channel(1);
         let cutting = tokio::task::spawn_blocking(move || cut(&bytes, &to_merge));
         let mut in_flight: VecDeque<Answer> = VecDeque::new();
+        // The first piece may bring back what was deleted before; a deletion that comes between two pieces is meant.
+        let mut how = Import::Anyway;
         let mut merged: Option<ImportReport> = None;
         loop {
             let piece: Option<Vec<u8>> = pieces.recv().await;
@@ -78,7 +81,10 @@ impl Hub {
                 }
             }
             match piece {
-                Some(piece) => in_flight.push_back(self.offer(doc, &piece, Import::Anyway).await?),
+                Some(piece) => {
+                    let how = std::mem::replace(&mut how, Import::UnlessDeleted);
+                    in_flight.push_back(self.offer(doc, &piece, how).await?);
+                }
                 None => break,
             }
         }

@@ -1,6 +1,7 @@
 //! Deleting documents: durable before it is answered, told to everyone, and undone by nobody but an admin's import.
 
 use super::*;
+use weft::limits::MESSAGE_BYTES_MAX;
 
 fn was_closed(sink: &Sink) -> bool {
     *sink.closed.lock().unwrap() == Some(CloseReason::Deleted)
@@ -103,6 +104,28 @@ async fn a_sleeping_document_is_deleted_unread_even_a_damaged_one() {
     assert!(is_deleted(hub.text(&name("d")).await));
     let stored = store.load(&name("d")).unwrap().unwrap();
     assert!(stored.log.is_empty() && stored.snapshot.is_empty());
+}
+
+/// Found by reading: the pieces that came after the deletion made a document anew that held but those.
+#[tokio::test]
+async fn a_deletion_in_the_midst_of_an_import_in_pieces_ends_it() {
+    let dir = TempDir::new().unwrap();
+    let hub = start(&dir, Arc::new(MemoryStore::new()), HubOptions::default()).await;
+    let update: Bytes = Typist::new(1).types(&"warp and weft ".repeat(MESSAGE_BYTES_MAX / 13)).into();
+    assert!(update.len() > MESSAGE_BYTES_MAX);
+    let delete = async {
+        while !hub.text(&name("d")).await.is_ok_and(|text| !text.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+        hub.delete(&name("d")).await.unwrap();
+    };
+    let doc = name("d");
+    let (imported, ()) = tokio::join!(hub.import(&doc, update), delete);
+    assert!(
+        imported.is_err_and(|error| matches!(error, HubError::Deleted { .. })),
+        "there were pieces after the deletion"
+    );
+    assert!(is_deleted(hub.text(&name("d")).await));
 }
 
 #[tokio::test]

@@ -88,8 +88,11 @@ impl Api {
         self.connections(&mut page);
         self.documents(&mut page);
         // A store that cannot be asked is one of the things to be told, not a reason to tell nothing.
-        if let Ok(bytes) = self.hub.store_bytes().await {
-            page.gauge("weft_store_disk_bytes", "Bytes that the store takes on disk, live and dead.", bytes as f64);
+        if let Ok(storage) = self.hub.storage().await {
+            let (disk, live) = (storage.disk_bytes as f64, storage.live_bytes as f64);
+            page.gauge("weft_docs_stored", "Documents that the store holds.", storage.documents as f64);
+            page.gauge("weft_store_disk_bytes", "Bytes that the store takes on disk, live and dead.", disk);
+            page.gauge("weft_store_live_bytes", "Bytes of those that are live; a vacuum gives the rest back.", live);
         }
         Ok(page.0)
     }
