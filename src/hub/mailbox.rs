@@ -247,6 +247,11 @@ impl Mailbox {
         self.arrived.notified().await;
     }
 
+    /// Has the next [`Mailbox::arrival`] return at once: whoever waited for something else may have missed what came.
+    pub fn announce(&self) {
+        self.arrived.notify_one();
+    }
+
     /// Takes all that waits. `spare` is an empty batch whose memory is used for what comes next.
     pub fn take(&self, spare: Batch) -> Batch {
         std::mem::replace(&mut self.lock().batch, spare)

@@ -87,6 +87,13 @@ impl Task {
 
     /// Appends the deletion to the journal and waits until it is on disk.
     async fn record(&mut self, tombstone: Tombstone) -> bool {
+        let is_recorded = self.record_alone(tombstone).await;
+        // Mail that came meanwhile has announced itself, and was left where it is.
+        self.mailbox.announce();
+        is_recorded
+    }
+
+    async fn record_alone(&mut self, tombstone: Tombstone) -> bool {
         let record = Record::deleted(self.mailbox.doc.clone(), tombstone.seq, tombstone.at_ms);
         let appended = self.hub.journal.append(vec![record], Some(self.mailbox.clone())).await;
         self.unsaved_since = Some(self.hub.checkpoints.begun());
@@ -101,7 +108,6 @@ impl Task {
             if self.mailbox.storage_failed() {
                 return false;
             }
-            // Also woken by mail, which stays where it is.
             self.mailbox.arrival().await;
         }
     }

@@ -106,7 +106,8 @@ async fn a_sleeping_document_is_deleted_unread_even_a_damaged_one() {
     assert!(stored.log.is_empty() && stored.snapshot.is_empty());
 }
 
-/// Found by reading: the pieces that came after the deletion made a document anew that held but those.
+/// Found by reading: the pieces that came after the deletion made a document anew that held but those. And then by this
+/// test: those that came while the deletion was written were answered when the document would have fallen asleep.
 #[tokio::test]
 async fn a_deletion_in_the_midst_of_an_import_in_pieces_ends_it() {
     let dir = TempDir::new().unwrap();
@@ -120,7 +121,8 @@ async fn a_deletion_in_the_midst_of_an_import_in_pieces_ends_it() {
         hub.delete(&name("d")).await.unwrap();
     };
     let doc = name("d");
-    let (imported, ()) = tokio::join!(hub.import(&doc, update), delete);
+    let both = async { tokio::join!(hub.import(&doc, update), delete) };
+    let (imported, ()) = tokio::time::timeout(DEADLINE, both).await.expect("an answer before the document would sleep");
     assert!(
         imported.is_err_and(|error| matches!(error, HubError::Deleted { .. })),
         "there were pieces after the deletion"
