@@ -104,6 +104,17 @@ struct Held {
     rest: Vec<u8>,
 }
 
+/// What becomes of requests for an ack. y-sweet's client asks as soon as it is connected, about all that it has done, and
+/// only then says in its SyncStep2 what it did while it was away: an ack before that would call it saved (P1).
+enum EarlyAck {
+    /// None has come.
+    None,
+    /// The last one, held back.
+    Held(Vec<u8>),
+    /// The client has said what it has; requests go through.
+    Through,
+}
+
 /// One client's connection. Dropping it ends the connection, whatever state it is in.
 pub(super) struct Session {
     outbox: Arc<Outbox>,
@@ -120,6 +131,9 @@ pub(super) struct Session {
     /// When y-sweet's client asked for the first ack since it was last told something; `None` when there is none, or when
     /// that cannot end its patience any more.
     ack_asked: Option<Instant>,
+    /// The last request for an ack that y-sweet's client made before it had answered our SyncStep1, as a frame's payload; or
+    /// none of that is to be held back any more.
+    early_ack: EarlyAck,
     /// When the next ping is due.
     ping_at: Instant,
     /// Pings in a row that nothing followed.
@@ -144,6 +158,7 @@ impl Session {
             pings: (now, 0),
             ends: None,
             ack_asked: None,
+            early_ack: if dialect == Dialect::YSweet { EarlyAck::None } else { EarlyAck::Through },
             ping_at: now + timing.ping,
             pings_missed: 0,
             heard: true,
@@ -280,6 +295,7 @@ impl Session {
     async fn hand_over<P: DocumentPeer>(&mut self, held: Box<Held>, mut timer: Pin<&mut Sleep>, peer: &P) -> Ingested {
         let Held { frame, rest } = *held;
         let Ok(Some(message)) = ywebsocket::parse(&frame) else { return self.ingest_owned(rest, peer) };
+        let answers = matches!(message, ClientMessage::SyncStep2(_));
         // Boxed, since most sessions never come here and should not carry its state.
         let mut sending = Box::pin(peer.send(message));
         self.blocked = true;
@@ -300,7 +316,11 @@ impl Session {
         match sent {
             Ok(Ok(())) => {
                 self.outbox.heard.messages.fetch_add(1, Ordering::Relaxed);
-                self.digest(&mut { rest }, peer)
+                let early_ack = if answers { self.take_early_ack() } else { None };
+                match early_ack {
+                    Some(frame) => Ingested::Held(Box::new(Held { frame, rest })),
+                    None => self.digest(&mut { rest }, peer),
+                }
             }
             Ok(Err(error)) => self.close(error::close_reason(&error)),
             Err(ending) => Ingested::End(ending),
@@ -338,12 +358,23 @@ impl Session {
             let garbage = match self.decoder.next(&mut input) {
                 Ok(None) => return Ingested::All,
                 Ok(Some(Message::Binary(frame))) => match ywebsocket::parse(frame) {
+                    Ok(Some(ClientMessage::AckRequest(_))) if !matches!(self.early_ack, EarlyAck::Through) => {
+                        self.early_ack = EarlyAck::Held(frame.to_vec());
+                        *messages += 1;
+                        false
+                    }
                     Ok(Some(message)) => match offer(peer, message) {
                         Some(Ok(())) => {
-                            if matches!(message, ClientMessage::AckRequest(_)) {
+                            *messages += 1;
+                            let asks = matches!(message, ClientMessage::AckRequest(_));
+                            let answers = matches!(message, ClientMessage::SyncStep2(_));
+                            if asks {
                                 self.note_ack_asked();
                             }
-                            *messages += 1;
+                            if answers && let Some(frame) = self.take_early_ack() {
+                                let rest = input.rest().to_vec();
+                                return Ingested::Held(Box::new(Held { frame, rest }));
+                            }
                             false
                         }
                         Some(Err(error)) => {
@@ -421,6 +452,14 @@ impl Session {
             timer.as_mut().reset(self.next_due().into());
         }
         Poll::Pending
+    }
+
+    /// The client has said what it has: what was held back goes on, and nothing is held back any more.
+    fn take_early_ack(&mut self) -> Option<Vec<u8>> {
+        match std::mem::replace(&mut self.early_ack, EarlyAck::Through) {
+            EarlyAck::Held(frame) => Some(frame),
+            EarlyAck::None | EarlyAck::Through => None,
+        }
     }
 
     /// The client has asked for an ack, and if it is y-sweet's, its patience is short from now on (WIRE g-s2).

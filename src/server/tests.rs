@@ -113,7 +113,9 @@ impl DocumentPeer for NotesPeer {
         self.0.inbox.acquire().await.unwrap().forget();
         let note = match message {
             ClientMessage::QueryAwareness => b"query".to_vec(),
-            ClientMessage::AckRequest(bytes) | ClientMessage::Awareness(bytes) => bytes.to_vec(),
+            ClientMessage::AckRequest(bytes) | ClientMessage::Awareness(bytes) | ClientMessage::SyncStep2(bytes) => {
+                bytes.to_vec()
+            }
             other => panic!("the tests send no {other:?}"),
         };
         self.0.taken.lock().unwrap().push(note);

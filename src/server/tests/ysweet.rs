@@ -6,6 +6,9 @@ use super::*;
 /// `66 01 00`, as its client asks.
 const ASK: [u8; 3] = [102, 1, 0];
 
+/// What its client has that we lack: nothing.
+const STEP2: [u8; 5] = [0, 1, 2, 0, 0];
+
 async fn status(server: &Server, path: &str) -> String {
     let (_, head) = Client::request(server, path, HANDSHAKE, b"").await;
     head.split(' ').nth(1).unwrap_or_default().to_owned()
@@ -39,6 +42,7 @@ async fn g_s2_an_ack_that_does_not_come_is_made_up_for_by_keep_alives() {
     let server = start_fast(&notes);
     let mut client = Client::connect(&server, "/d/a/ws/a").await;
     until("the client has joined", || notes.present() == 1).await;
+    client.send(&client::binary(&STEP2)).await;
     for _ in 0..2 {
         let asked = Instant::now();
         client.send(&client::binary(&ASK)).await;
@@ -52,12 +56,12 @@ async fn g_s2_an_ack_that_does_not_come_is_made_up_for_by_keep_alives() {
         // Otherwise it would come 200 ms after the last message only.
         assert!(asked.elapsed() < Duration::from_millis(170), "{:?}", asked.elapsed());
     }
-    assert_eq!(notes.taken(), [[0], [0]]);
+    assert_eq!(notes.taken(), [&[0, 0][..], &[0], &[0]]);
     // Nothing is owed to one that asks and is answered.
     let sink = notes.sink("a");
     let asked = Instant::now();
     client.send(&client::binary(&ASK)).await;
-    until("the request has come", || notes.taken().len() == 3).await;
+    until("the request has come", || notes.taken().len() == 4).await;
     sink.deliver(&frame::binary(&[&ASK]), FrameKind::Control);
     assert_eq!(client.next().await, Got::Binary(ASK.to_vec()));
     let next = loop {
@@ -77,7 +81,7 @@ async fn g_s2_a_client_is_kept_patient_while_its_document_takes_nothing() {
     let server = start_fast(&notes);
     let mut client = Client::connect(&server, "/d/a/ws/a").await;
     let asked = Instant::now();
-    client.send(&[note(b"held"), client::binary(&ASK)].concat()).await;
+    client.send(&[client::binary(&STEP2), client::binary(&ASK)].concat()).await;
     assert_eq!(client.next().await, Got::Binary(crate::wire::ywebsocket::KEEPALIVE.to_vec()));
     assert!(asked.elapsed() < Duration::from_millis(170), "{:?}", asked.elapsed());
 }
@@ -106,5 +110,25 @@ async fn g_s3_whoever_would_come_back_at_once_is_not_sent_away_or_held() {
         }
         assert_eq!(closed.elapsed() >= FAST.hold.0, held, "{reason:?}: {:?}", closed.elapsed());
         until("the client has left", || notes.present() == 1).await;
+    }
+}
+
+/// It asks about all that it did while it was away before it has said what that was.
+#[tokio::test]
+async fn p1_an_early_request_for_an_ack_waits_until_the_client_has_said_what_it_has() {
+    for room in [10, 1] {
+        let notes = Notes::new(room);
+        let server = start_fast(&notes);
+        let mut client = Client::connect(&server, "/d/a/ws/a").await;
+        let messages = [&[102, 1, 5][..], &[102, 1, 6]].map(client::binary);
+        client.send(&[messages.concat(), client::binary(&[3])].concat()).await;
+        until("the message between has come", || !notes.taken().is_empty()).await;
+        assert_eq!(notes.taken(), [b"query"], "the requests wait");
+        client.send(&[client::binary(&STEP2), client::binary(&[102, 1, 7])].concat()).await;
+        if room == 1 {
+            notes.0.inbox.add_permits(10);
+        }
+        until("all have come", || notes.taken().len() == 4).await;
+        assert_eq!(notes.taken()[1..], [&[0, 0][..], &[6], &[7]], "of the early ones, the last");
     }
 }

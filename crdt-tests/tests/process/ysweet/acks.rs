@@ -91,6 +91,12 @@ fn g_s4_a_reader_stays_sees_everything_and_is_never_told_that_it_is_saved() {
     writer.run("text.insert(4, 'two ')");
     saved(&writer);
     reader.wait("text.toString().includes('two ')");
+    // Nor is it when it comes back: it asks about all it did before it says what that was.
+    reader.cut();
+    reader.wait("me.opens === 2 && provider.synced");
+    reader.traffic();
+    reader.wait("(me.traffic.inKinds.awareness ?? 0) >= 2");
+    assert!(reader.get::<bool>("provider.hasLocalChanges && me.localChanges.at(-1) === true"));
     assert_eq!(writer.get::<String>("text.toString()"), "one two ");
     assert_eq!(Cli::of(&server).export_json("read-only")["text"], "one two ");
 }
