@@ -25,6 +25,11 @@ pub const CLIENT_ID_MAX: u64 = 1 << 53;
 /// Deepest nesting of shared types in each other: yrs recurses while it deletes and frees them.
 pub const TYPE_DEPTH_MAX: u32 = 256;
 
+/// Longest session id in a Hocuspocus address, bytes; providers draw a dozen characters (WIRE h13).
+pub const SESSION_ID_BYTES_MAX: usize = 128;
+/// Longest stateless message of a Hocuspocus client or to all of them, bytes: a notice, not a document.
+pub const STATELESS_BYTES_MAX: usize = 64 << 10;
+
 // ---- awareness ----------------------------------------------------------------------------------------------------
 
 /// Largest awareness state of one client, bytes of JSON.
@@ -98,10 +103,32 @@ pub const OUTBOX_FRAME_COST: usize = 64;
 pub const PEER_BASE_BYTES: usize = 256 << 10;
 /// Acks that one peer may be owed while the journal is slow; an idle client asks for one every 2 s (WIRE g-s1).
 pub const ACKS_MAX: usize = 1_024;
+/// Confirmations of writes put into one piece of bytes for the socket (WIRE h4): each is a frame with an address.
+pub const CONFIRMED_AT_ONCE: u32 = 256;
+/// Updates of one Hocuspocus client that may be refused for what they are before the document is closed to it (WIRE §6).
+pub const REFUSALS_MAX: u32 = 8;
 /// Largest request for an ack, bytes: it carries one integer (WIRE §2).
 pub const ACK_BYTES_MAX: usize = 16;
 /// Frames written by one `writev`; twice this many slices stay below Linux's IOV_MAX of 1,024.
 pub const WRITE_FRAMES_MAX: usize = 256;
+/// A connection whose client says nothing at all is closed after this. Stock clients begin to talk at once, but a
+/// Hocuspocus connection may be opened before there is a document.
+pub const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes read at a time before it is known who speaks, of which the first one tells the dialect.
+pub const FIRST_READ_BYTES: usize = 4 << 10;
+/// Documents that one Hocuspocus connection may have open (HARDENING §1).
+pub const DOCUMENTS_PER_CONNECTION_MAX: usize = 256;
+/// Bytes that one Hocuspocus connection may have waiting for tokens, and largest message before it has shown a good one:
+/// state vectors and presence come before anything large does (HARDENING §1).
+pub const PREAUTH_BYTES_MAX: usize = 64 << 10;
+/// Messages that one Hocuspocus connection may have waiting for tokens.
+pub const PREAUTH_MESSAGES_MAX: usize = 64;
+/// A document of a Hocuspocus connection for which no token comes is denied after this (HARDENING §1).
+pub const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
+/// So long before its token ends a Hocuspocus client is asked for another one (WIRE §6).
+pub const TOKEN_RENEWAL: Duration = Duration::from_secs(30);
+/// Denials on one Hocuspocus connection, after which it is closed: each costs a signature's verification.
+pub const DENIALS_MAX: u32 = 2 * DOCUMENTS_PER_CONNECTION_MAX as u32;
 /// HTTP request head: size and time (HARDENING §2, slowloris).
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 /// HTTP request head: time to send it whole.

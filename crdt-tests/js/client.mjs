@@ -8,6 +8,7 @@ import { WebSocket } from 'ws'
 import { WebsocketProvider as V1 } from 'y-websocket-1'
 import { WebsocketProvider as V2 } from 'y-websocket-2'
 import { WebsocketProvider as V3 } from 'y-websocket-3'
+import { count, cutLine, watchedSocket, Watched } from './socket.mjs'
 import { notify } from './wait.mjs'
 
 const PROVIDERS = { '1.5.4': V1, '2.1.0': V2, '3.1.0': V3 }
@@ -15,62 +16,12 @@ const ACK = 102
 const MESSAGE_NAMES = ['sync', 'awareness', 'auth', 'queryAwareness']
 const SYNC_NAMES = ['step1', 'step2', 'update']
 
-// `resyncInterval` of every version reads the browser's global.
-globalThis.WebSocket ??= WebSocket
-
 /** What a frame is, for counting: step1, step2, update, awareness, auth, queryAwareness, or other. */
 export const frameKind = bytes =>
   bytes[0] === 0 ? (SYNC_NAMES[bytes[1]] ?? 'other') : (MESSAGE_NAMES[bytes[0]] ?? 'other')
 
-export const noTraffic = () => ({ inFrames: 0, inBytes: 0, outFrames: 0, outBytes: 0, inKinds: {}, outKinds: {} })
-
-export const countFrame = (traffic, direction, bytes) => {
-  traffic[`${direction}Frames`]++
-  traffic[`${direction}Bytes`] += bytes.byteLength
-  const kinds = traffic[`${direction}Kinds`]
-  const kind = frameKind(bytes)
-  kinds[kind] = (kinds[kind] ?? 0) + 1
-}
-
-/** The WebSocket class given to the provider of `client`. */
-const watchedSocket = client =>
-  class WatchedSocket extends WebSocket {
-    constructor (url, protocols) {
-      super(url, protocols)
-      client.socket = this
-      this.on('open', () => {
-        client.opens++
-        notify()
-      })
-      this.on('close', (code, reason) => {
-        client.closes.push({ code, reason: reason.toString() })
-        client.failAcks(this)
-        notify()
-      })
-    }
-
-    send (data, ...rest) {
-      if (this.readyState === WebSocket.OPEN) countFrame(client.traffic, 'out', new Uint8Array(data))
-      super.send(data, ...rest)
-    }
-
-    emit (name, ...args) {
-      if (name === 'message') {
-        if (!args[1]) {
-          client.textFrames++
-        } else {
-          const bytes = new Uint8Array(args[0])
-          if (bytes[0] === ACK) {
-            client.acked(bytes)
-            return true
-          }
-          countFrame(client.traffic, 'in', bytes)
-        }
-        notify()
-      }
-      return super.emit(name, ...args)
-    }
-  }
+/** Counts a frame of y-websocket's or y-sweet's. */
+export const countFrame = (traffic, direction, bytes) => count(traffic, direction, bytes, frameKind(bytes))
 
 /** The 102 message carrying `number`. */
 export const ackMessage = number => {
@@ -90,7 +41,7 @@ export const ackNumber = bytes => {
   return decoding.readVarUint(inner)
 }
 
-export class Client {
+export class Client extends Watched {
   /**
    * `doc`: an existing document (a loaded sub-document), else a fresh one. `awareness: null` starts without presence, so that
    * the provider says nothing of its own accord.
@@ -98,30 +49,26 @@ export class Client {
   constructor ({ name, version, url, room, doc, clientId, gc = true, awareness, connect = true, resyncInterval = -1, maxBackoffTime = 300, params = {}, protocols = [] }) {
     const Provider = PROVIDERS[version]
     if (Provider === undefined) throw new Error(`no such y-websocket version: ${version}`)
-    this.name = name
-    this.version = version
+    super({ name, version, doc: doc ?? new Y.Doc({ gc }) })
     this.ownsDoc = doc === undefined
-    this.doc = doc ?? new Y.Doc({ gc })
     if (clientId !== undefined) this.doc.clientID = clientId
-    this.traffic = noTraffic()
-    this.opens = 0
-    this.closes = []
-    this.textFrames = 0
     this.ackCount = 0
     this.acksWaiting = new Map()
-    this.socket = null
-    this.storm = null
-    this.doc.on('afterTransaction', notify)
-    this.doc.on('subdocs', notify)
+    const intercept = bytes => {
+      if (bytes[0] !== ACK) return false
+      this.acked(bytes)
+      return true
+    }
     this.provider = new Provider(url, room, this.doc, {
       connect: false,
       disableBc: true,
-      WebSocketPolyfill: watchedSocket(this),
+      WebSocketPolyfill: watchedSocket(this, frameKind, intercept),
       resyncInterval,
       maxBackoffTime,
       params,
       protocols
     })
+    this.room = room
     this.awareness = this.provider.awareness
     this.awareness.on('update', notify)
     if (awareness !== undefined) this.awareness.setLocalState(awareness)
@@ -129,20 +76,12 @@ export class Client {
     if (connect) this.provider.connect()
   }
 
-  get text () { return this.doc.getText('text') }
-  get map () { return this.doc.getMap('map') }
-  get array () { return this.doc.getArray('array') }
-  get xml () { return this.doc.getXmlFragment('xml') }
-
-  /** Traffic since the last reset. */
-  takeTraffic () {
-    const taken = this.traffic
-    this.traffic = noTraffic()
-    return taken
-  }
-
   get isOpen () {
     return this.provider.ws !== null && this.provider.ws.readyState === WebSocket.OPEN
+  }
+
+  get isSynced () {
+    return this.provider.synced
   }
 
   /** Asks for an ack of all sent so far; resolves when the echo is here, rejects when the socket closes first. */
@@ -166,7 +105,8 @@ export class Client {
     notify()
   }
 
-  failAcks (socket) {
+  /** Nobody can answer what was asked on a socket that has closed. */
+  socketClosed (socket) {
     for (const [number, waiting] of this.acksWaiting) {
       if (waiting.socket !== socket) continue
       this.acksWaiting.delete(number)
@@ -185,8 +125,7 @@ export class Client {
     const ws = this.provider.ws
     if (stay) this.provider.shouldConnect = false
     if (ws === null) return false
-    if (ws._socket) ws._socket.destroy()
-    else ws.terminate()
+    cutLine(ws)
     return true
   }
 

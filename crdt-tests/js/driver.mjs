@@ -5,6 +5,7 @@ import * as Y from 'yjs'
 import { createInterface } from 'node:readline'
 import * as awarenessProtocol from 'y-protocols/awareness'
 import { Client } from './client.mjs'
+import { HocuspocusClient, isHocuspocus } from './hocuspocus.mjs'
 import { chance, edit } from './chance.mjs'
 import { content, isPending, load, snapshot, state, stateVector } from './content.mjs'
 import { startStorm } from './storm.mjs'
@@ -72,9 +73,11 @@ const operations = {
       options.doc = compile(subdocumentOf.code, Function)(...scopeOf(clientNamed(subdocumentOf.client), null))
       options.room ??= options.doc.guid
     }
-    const client = options.version === YSWEET ? new YSweetClient({ name, ...options }) : new Client({ name, ...options })
+    if (options.sharing !== undefined) options.sharing = clientNamed(options.sharing)
+    const Kind = options.version === YSWEET ? YSweetClient : isHocuspocus(options.version) ? HocuspocusClient : Client
+    const client = new Kind({ name, ...options })
     clients.set(name, client)
-    return { clientId: client.doc.clientID, room: client.provider.roomname }
+    return { clientId: client.doc.clientID, room: client.room }
   },
   close: ({ client }) => {
     clientNamed(client).destroy()
@@ -94,7 +97,7 @@ const operations = {
   },
   synced: async ({ clients: names, ms }) => {
     const list = names.map(clientNamed)
-    await until(() => list.every(client => client.provider.synced), ms, () => `synced ${describeAll(list)}`)
+    await until(() => list.every(client => client.isSynced), ms, () => `synced ${describeAll(list)}`)
   },
   // All have integrated the same updates, nothing waits, they read the same, and the server has it all. What they receive may
   // make clients edit in turn (Yjs tidies formats away), so it counts only if it is still so after everybody was acked.

@@ -7,7 +7,8 @@ import * as Y from 'yjs'
 import { YSweetProvider } from '@y-sweet/client'
 import { DocumentManager } from '@y-sweet/sdk'
 import { WebSocket } from 'ws'
-import { ackMessage, ackNumber, countFrame, noTraffic } from './client.mjs'
+import { ackMessage, ackNumber, countFrame } from './client.mjs'
+import { noTraffic } from './socket.mjs'
 import { notify } from './wait.mjs'
 
 export const YSWEET = 'y-sweet 0.9.1'
@@ -156,6 +157,8 @@ export class YSweetClient {
     else ws.terminate()
     return true
   }
+
+  get isSynced () { return this.provider.synced }
 
   get isGone () { return this.away && !this.isOpen }
 

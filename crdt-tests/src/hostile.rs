@@ -56,7 +56,7 @@ fn nested_any(depth: usize) -> Vec<u8> {
 }
 
 /// Arrays as shared types nested `depth` deep, each the only child of the one before.
-fn nested_types(client: u64, depth: u64) -> Vec<u8> {
+pub fn nested_types(client: u64, depth: u64) -> Vec<u8> {
     let array = |parent: Option<u64>| match parent {
         None => root_item(TYPE, &[0]),
         Some(clock) => cat(&[&[TYPE, 0], &var_uint(client), &var_uint(clock), &[0]]),

@@ -25,6 +25,11 @@ pub const LATEST: &str = "3.1.0";
 
 /// y-sweet's client, by the name that the driver knows it by.
 pub const YSWEET: &str = "y-sweet 0.9.1";
+/// The releases of @hocuspocus/provider that weft is proven against.
+pub const HOCUSPOCUS: [&str; 3] = ["hocuspocus-2.15.3", "hocuspocus-3.4.4", "hocuspocus-4.8.0"];
+/// Every stock client.
+pub const EVERY: [&str; 7] =
+    [VERSIONS[0], VERSIONS[1], VERSIONS[2], HOCUSPOCUS[0], HOCUSPOCUS[1], HOCUSPOCUS[2], YSWEET];
 
 /// The folder of the driver.
 pub fn folder() -> PathBuf {
@@ -128,6 +133,14 @@ impl Js {
             request[key] = value.clone();
         }
         self.open_request(request)
+    }
+
+    /// Opens a Hocuspocus client that shares the connection of another one.
+    pub fn open_sharing(&self, with: &Client<'_>, room: &str, mut options: Value) -> Client<'_> {
+        options["version"] = with.version.clone().into();
+        options["room"] = room.into();
+        options["sharing"] = with.name.clone().into();
+        self.open_request(options)
     }
 
     /// Opens a client for a sub-document: `code` finds it in the document of `parent`. Its room is its guid.
@@ -307,7 +320,7 @@ pub struct Client<'js> {
     js: &'js Js,
     /// Name within the driver.
     pub name: String,
-    /// Version of y-websocket.
+    /// Version of y-websocket, or of the Hocuspocus provider with its name before it.
     pub version: String,
     /// The document.
     pub room: String,
@@ -357,7 +370,7 @@ impl Client<'_> {
         self.js.synced(&[self]);
     }
 
-    /// Asks for an ack of all sent so far (message 102) and waits for its echo.
+    /// Waits until all sent so far is acked: y-websocket clients ask (message 102), Hocuspocus clients are told.
     pub fn ack(&self) {
         self.js.call("ack", self.request());
     }

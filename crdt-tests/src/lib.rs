@@ -15,6 +15,7 @@ pub mod flips;
 pub mod golden;
 pub mod golden_backup;
 pub mod history;
+pub mod hocuspocus;
 pub mod hostile;
 pub mod http;
 pub mod js;

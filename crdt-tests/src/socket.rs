@@ -27,6 +27,13 @@ impl Socket {
         Self::try_connect(addr, path).unwrap_or_else(|e| panic!("cannot connect to /{path}: {e}"))
     }
 
+    /// Connects and asks for everything, which is how the server comes to know a y-websocket client.
+    pub fn greet(addr: SocketAddr, path: &str) -> Self {
+        let mut socket = Self::connect(addr, path);
+        socket.send(message::step1_empty());
+        socket
+    }
+
     /// As [`Socket::connect`], for handshakes that may be refused.
     pub fn try_connect(addr: SocketAddr, path: &str) -> Result<Self, tungstenite::Error> {
         let stream = TcpStream::connect(addr)?;

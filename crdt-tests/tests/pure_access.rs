@@ -6,6 +6,7 @@ use bytes::Bytes;
 use crdt_tests::message::Writer;
 use weft::ids::{Access, PeerId};
 use weft::replica::{Effects, Event, Replica};
+use weft::wire::dialect::Dialect;
 use weft::wire::message::{ClientMessage, ServerMessage};
 
 const WRITER: PeerId = PeerId(1);
@@ -17,7 +18,12 @@ fn document(writer: &mut Writer) -> Replica {
     let ask = |peer| Event::Message(peer, ClientMessage::SyncStep1(&[0]));
     let now = Instant::now();
     replica.handle(
-        &[Event::Joined(WRITER, Access::Write), Event::Joined(READER, Access::Read), ask(WRITER), ask(READER)],
+        &[
+            Event::Joined(WRITER, Access::Write, Dialect::YWebsocket),
+            Event::Joined(READER, Access::Read, Dialect::YWebsocket),
+            ask(WRITER),
+            ask(READER),
+        ],
         now,
     );
     let update = writer.append("mine");

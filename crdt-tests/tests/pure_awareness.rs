@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use weft::ids::{Access, ClientId, PeerId};
 use weft::replica::{Effects, Event, Replica};
 use weft::wire::awareness::{self, Entry};
+use weft::wire::dialect::Dialect;
 use weft::wire::message::{ClientMessage, ServerMessage};
 
 /// A client as y-protocols' awareness.js and y-websocket make it.
@@ -118,7 +119,7 @@ impl Room {
         client.peer = Some(peer);
         // On opening a client announces itself, at the clock it has (g12).
         client.send(&[client.own]);
-        self.turn(&[Event::Joined(peer, Access::Write)]);
+        self.turn(&[Event::Joined(peer, Access::Write, Dialect::YWebsocket)]);
     }
 
     /// The connection breaks; the server may learn of it much later.

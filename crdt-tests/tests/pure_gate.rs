@@ -8,6 +8,7 @@ use weft::ids::{Access, ClientId, PeerId};
 use weft::replica::delete_set::DeleteSet;
 use weft::replica::gate::gate;
 use weft::replica::{Event, Replica};
+use weft::wire::dialect::Dialect;
 use weft::wire::message::ClientMessage;
 use weft::wire::state_vector::{self, StateVector};
 use weft::wire::update::{self, Builder, Walker};
@@ -102,7 +103,7 @@ fn a_turn_of_many_is_one_update_as_yjs_wants_it() {
             authors[other].hear(&diff);
         }
         let mut replica = Replica::new();
-        let mut events = vec![Event::Joined(PeerId(1), Access::Write)];
+        let mut events = vec![Event::Joined(PeerId(1), Access::Write, Dialect::YWebsocket)];
         events.extend(updates.iter().map(|update| Event::Message(PeerId(1), ClientMessage::Update(update))));
         let effects = replica.handle(&events, Instant::now());
         assert_eq!(effects.append.len(), 1);

@@ -11,6 +11,7 @@ use weft::ids::{Access, ClientId, PeerId, Seq};
 use weft::limits::{PARKED_UPDATES_MAX, TYPE_DEPTH_MAX};
 use weft::replica::{Effects, Event, Replica};
 use weft::wire::close::CloseReason;
+use weft::wire::dialect::Dialect;
 use weft::wire::lib0::{write_var_bytes, write_var_uint};
 use weft::wire::message::{ClientMessage, ServerMessage};
 use weft::wire::{WireError, awareness, state_vector, update, ywebsocket};
@@ -73,7 +74,15 @@ fn say(replica: &mut Replica, peer: PeerId, message: ClientMessage<'_>) -> Effec
 fn with_peers() -> Replica {
     let mut replica = Replica::new();
     let ask = |peer| Event::Message(peer, ClientMessage::SyncStep1(&[0]));
-    replica.handle(&[Event::Joined(A, Access::Write), Event::Joined(B, Access::Write), ask(A), ask(B)], Instant::now());
+    replica.handle(
+        &[
+            Event::Joined(A, Access::Write, Dialect::YWebsocket),
+            Event::Joined(B, Access::Write, Dialect::YWebsocket),
+            ask(A),
+            ask(B),
+        ],
+        Instant::now(),
+    );
     replica
 }
 
@@ -175,7 +184,7 @@ fn types_nest_to_a_bound_across_updates_and_loads() {
     assert!(say(&mut replica, B, ClientMessage::Update(&sibling)).broadcast.is_some());
     // The same in one update, and after a load.
     let mut loaded = Replica::load(log.iter().map(|update| &update[..]), Seq(log.len() as u64)).unwrap();
-    loaded.handle(&[Event::Joined(A, Access::Write)], Instant::now());
+    loaded.handle(&[Event::Joined(A, Access::Write, Dialect::YWebsocket)], Instant::now());
     assert_eq!(say(&mut loaded, A, ClientMessage::Update(&too_deep)).close.len(), 1);
     // Deleting the outermost takes all of it along without harm.
     assert_eq!(say(&mut replica, B, ClientMessage::Update(&[0, 1, 5, 1, 0, 1])).broken, None);

@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use weft::ids::{Access, PeerId, Seq};
 use weft::replica::portions::Sizes;
 use weft::replica::{Effects, Event, Replica, Weight};
+use weft::wire::dialect::Dialect;
 use weft::wire::message::{ClientMessage, ServerMessage};
 use weft::wire::update;
 use yrs::updates::decoder::Decode;
@@ -153,10 +154,10 @@ impl World {
         let mut events: Vec<Event<'_>> = news
             .iter()
             .map(|news| match *news {
-                News::Joined(id) => Event::Joined(id, Access::Write),
+                News::Joined(id) => Event::Joined(id, Access::Write, Dialect::YWebsocket),
                 News::Left(id) => Event::Left(id),
                 News::FellBehind(id) => Event::FellBehind(id),
-                News::CaughtUp(id) => Event::CaughtUp(id),
+                News::CaughtUp(id) => Event::CaughtUp { peer: id, lost: false },
                 News::Flushed(id) => Event::Flushed(id),
             })
             .collect();

@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use weft::ids::{Access, PeerId, Seq};
 use weft::replica::portions::Sizes;
 use weft::replica::{Effects, Event, Replica, Weight};
+use weft::wire::dialect::Dialect;
 use weft::wire::message::{ClientMessage, ServerMessage};
 use yrs::updates::encoder::Encode;
 use yrs::{Doc, ReadTxn, StateVector, Transact};
@@ -33,7 +34,10 @@ fn told(effects: Effects, peer: PeerId) -> VecDeque<(ServerMessage, Weight)> {
 
 fn ask(replica: &mut Replica, peer: PeerId, doc: &Doc) -> VecDeque<(ServerMessage, Weight)> {
     let question = doc.transact().state_vector().encode_v1();
-    let join = [Event::Joined(peer, Access::Write), Event::Message(peer, ClientMessage::SyncStep1(&question))];
+    let join = [
+        Event::Joined(peer, Access::Write, Dialect::YWebsocket),
+        Event::Message(peer, ClientMessage::SyncStep1(&question)),
+    ];
     told(handle(replica, &join), peer)
 }
 
@@ -65,7 +69,7 @@ fn take(
         if portions.len() == most {
             return portions;
         }
-        next = told(handle(replica, &[Event::CaughtUp(peer)]), peer);
+        next = told(handle(replica, &[Event::CaughtUp { peer, lost: false }]), peer);
     }
 }
 
@@ -107,14 +111,17 @@ fn g5_portions_lead_to_the_whole_and_what_comes_meanwhile_comes_at_the_end() {
         let news = edit(&mut author, rng);
         let effects = handle(
             &mut replica,
-            &[Event::Joined(PeerId(2), Access::Write), Event::Message(PeerId(2), ClientMessage::Update(&news))],
+            &[
+                Event::Joined(PeerId(2), Access::Write, Dialect::YWebsocket),
+                Event::Message(PeerId(2), ClientMessage::Update(&news)),
+            ],
         );
         assert!(effects.broadcast.is_some() && !replica.audience().any(|id| id == peer));
         // It asks once more, and is being answered.
         let again = doc.transact().state_vector().encode_v1();
         let effects = handle(&mut replica, &[Event::Message(peer, ClientMessage::SyncStep1(&again))]);
         assert!(told(effects, peer).is_empty());
-        let next = told(handle(&mut replica, &[Event::CaughtUp(peer)]), peer);
+        let next = told(handle(&mut replica, &[Event::CaughtUp { peer, lost: false }]), peer);
         take(&mut replica, peer, next, &doc, usize::MAX);
         assert_eq!(view(&doc), view(&author.doc));
         assert_eq!(doc.transact().snapshot(), author.doc.transact().snapshot());
@@ -122,7 +129,10 @@ fn g5_portions_lead_to_the_whole_and_what_comes_meanwhile_comes_at_the_end() {
         let news = edit(&mut author, rng);
         handle(&mut replica, &[Event::Message(PeerId(2), ClientMessage::Update(&news))]);
         assert!(replica.audience().any(|id| id == peer));
-        assert!(told(handle(&mut replica, &[Event::CaughtUp(peer)]), peer).is_empty(), "nothing is owed");
+        assert!(
+            told(handle(&mut replica, &[Event::CaughtUp { peer, lost: false }]), peer).is_empty(),
+            "nothing is owed"
+        );
     });
 }
 

@@ -12,6 +12,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use weft::ids::{Access, PeerId, Seq};
 use weft::replica::{Effects, Event, Replica};
+use weft::wire::dialect::Dialect;
 use weft::wire::lib0::write_var_uint;
 use weft::wire::message::{ClientMessage, ServerMessage};
 use weft::wire::update::{self, Walker};
@@ -186,7 +187,7 @@ fn p2_any_order_of_delivery_ends_in_the_same_document() {
                 for (n, update) in now.iter().enumerate() {
                     let sender = PeerId(rng.random_range(0..3));
                     if !server.replica.audience().any(|peer| peer == sender) || n == 0 {
-                        events.push(Event::Joined(sender, Access::Write));
+                        events.push(Event::Joined(sender, Access::Write, Dialect::YWebsocket));
                     }
                     events.push(Event::Message(sender, ClientMessage::Update(update)));
                 }
@@ -227,7 +228,7 @@ impl Listener {
     fn rejoin(&mut self, server: &mut Server) {
         let question = self.doc.transact().state_vector().encode_v1();
         let ask = Event::Message(self.id, ClientMessage::SyncStep1(&question));
-        let effects = server.turn(&[Event::Joined(self.id, Access::Write), ask]);
+        let effects = server.turn(&[Event::Joined(self.id, Access::Write, Dialect::YWebsocket), ask]);
         self.hear(server, &effects);
         assert_eq!(server.replica.audience().count(), 0, "its answer holds all of this turn");
     }

@@ -13,6 +13,7 @@ use weft::ids::{Access, PeerId, Seq};
 use weft::replica::delete_set::DeleteSet;
 use weft::replica::gate::gate;
 use weft::replica::{Event, Replica};
+use weft::wire::dialect::Dialect;
 use weft::wire::message::ClientMessage;
 use weft::wire::state_vector::StateVector;
 use weft::wire::update::{self, Builder};
@@ -66,7 +67,8 @@ fn offer(before: &[&[u8]], bytes: &[u8]) -> &'static str {
     gate(bytes, &StateVector::new(), &DeleteSet::default()).expect("valid bytes can be gated");
     let mut replica = Replica::load(before.iter().copied(), Seq::ZERO).unwrap();
     let message = Event::Message(PeerId(1), ClientMessage::Update(bytes));
-    let effects = replica.handle(&[Event::Joined(PeerId(1), Access::Write), message], Instant::now());
+    let effects =
+        replica.handle(&[Event::Joined(PeerId(1), Access::Write, Dialect::YWebsocket), message], Instant::now());
     if let Some(broken) = effects.broken {
         eprintln!("{}: {bytes:?}", broken.error);
         return "broke the document";

@@ -17,6 +17,7 @@ use crate::journal::DurableSink;
 use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGE_COST};
 use crate::replica::Census;
 use crate::replica::content::Content;
+use crate::wire::dialect::Address;
 use crate::wire::message::ClientMessage;
 
 /// One document's inbox.
@@ -63,12 +64,16 @@ impl Batch {
 
 /// What can come.
 pub enum Mail {
-    /// A peer joins, may do this much, and this is where its frames go.
-    Join(PeerId, Access, Arc<dyn PeerSink>),
+    /// A peer joins, may do this much, is spoken to under this address, and this is where its frames go.
+    Join(PeerId, Access, Address, Arc<dyn PeerSink>),
+    /// A peer may do this much from now on.
+    Access(PeerId, Access),
     /// A peer's session ended.
     Leave(PeerId),
-    /// A peer's outbox has drained.
-    CaughtUp(PeerId),
+    /// A peer's outbox has drained, and document frames of it were lost or not.
+    CaughtUp(PeerId, bool),
+    /// A text to all whose dialect has words for it; answered with their number.
+    Stateless(Bytes, Reply<u64>),
     /// A peer says something; the payload lies in [`Batch::bytes`].
     Message(PeerId, MessageKind, Range<usize>),
     /// An admin asks.
@@ -85,12 +90,13 @@ impl Mail {
     /// Tells whoever sent it that nothing will come of it.
     pub fn turn_away(self, error: &HubError) {
         match self {
-            Mail::Join(_, _, sink) => sink.close(error.close_reason()),
+            Mail::Join(_, _, _, sink) => sink.close(error.close_reason()),
             Mail::Query(query) => query.refuse(error.clone()),
             Mail::Import(_, _, reply) => drop(reply.send(Err(error.clone()))),
             Mail::Delete(reply) => drop(reply.send(Err(error.clone()))),
             Mail::Stop(stopping) => drop(stopping.send(())),
-            Mail::Leave(_) | Mail::CaughtUp(_) | Mail::Message(..) => {}
+            Mail::Stateless(_, reply) => drop(reply.send(Err(error.clone()))),
+            Mail::Leave(_) | Mail::Access(..) | Mail::CaughtUp(..) | Mail::Message(..) => {}
         }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Lock order: the map, then a mailbox. Neither is held across an await.
 
+mod addresses;
 pub mod admin;
 mod backup;
 mod checkpoint;
@@ -55,6 +56,7 @@ use crate::journal::{DurableSink, Journal, JournalHealth};
 use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, IDLE_AFTER, LOADS_MAX};
 use crate::store::{DocHead, Listed, Store, StoreError};
 use crate::wire::close::CloseReason;
+use crate::wire::dialect::Address;
 use crate::wire::state_vector;
 
 /// Everything that wakes, feeds and puts to sleep documents. Cheap to clone.
@@ -178,8 +180,8 @@ impl HubError {
             HubError::Reloading(_) => CloseReason::Reload,
             HubError::Deleted { .. } => CloseReason::Deleted,
             HubError::DiskFull(_) => CloseReason::DiskFull,
+            HubError::CannotOpen { .. } => CloseReason::Unreadable,
             HubError::Storage(_)
-            | HubError::CannotOpen { .. }
             | HubError::CannotCompact { .. }
             | HubError::CannotVacuum(_)
             | HubError::NoSuchDocument(_)
@@ -243,14 +245,20 @@ impl Hub {
         Ok(Hub { inner })
     }
 
-    /// Joins a document, waking it if it sleeps. What it has to say arrives at `sink`; should it not open, the sink is
-    /// closed. Whatever a peer with [`Access::Read`] sends, it changes nothing.
+    /// Joins a document, waking it if it sleeps. What it has to say arrives at `sink`, in frames with this address; should
+    /// it not open, the sink is closed. Whatever a peer with [`Access::Read`] sends, it changes nothing.
     ///
     /// # Errors
     /// [`HubError::Draining`].
-    pub fn join(&self, doc: &DocName, access: Access, sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
+    pub fn join(
+        &self,
+        doc: &DocName,
+        access: Access,
+        address: Address,
+        sink: Arc<dyn PeerSink>,
+    ) -> Result<PeerHandle, HubError> {
         let id = PeerId(self.inner.next_peer.fetch_add(1, Ordering::Relaxed));
-        let mailbox = self.inner.post(doc, Mail::Join(id, access, sink))?;
+        let mailbox = self.inner.post(doc, Mail::Join(id, access, address, sink))?;
         Ok(PeerHandle { id, mailbox })
     }
 
@@ -347,6 +355,19 @@ impl Hub {
         self.must_exist(doc).await?;
         let (reply, answer) = oneshot::channel();
         self.inner.post(doc, Mail::Delete(reply))?;
+        answer.await.map_err(|_| HubError::Reloading(doc.clone()))?
+    }
+
+    /// Sends a text to all Hocuspocus clients of the document, and says how many those are. It is not kept: whoever comes
+    /// later has missed it.
+    ///
+    /// # Errors
+    /// [`HubError::NoSuchDocument`], [`HubError::Deleted`].
+    pub async fn broadcast_stateless(&self, doc: &DocName, text: Bytes) -> Result<u64, HubError> {
+        let awake = self.inner.awake().get(doc).cloned();
+        let Some(mailbox) = awake else { return self.must_exist(doc).await.map(|()| 0) };
+        let (reply, answer) = oneshot::channel();
+        mailbox.post(Mail::Stateless(text, reply)).map_err(|_| HubError::Reloading(doc.clone()))?;
         answer.await.map_err(|_| HubError::Reloading(doc.clone()))?
     }
 

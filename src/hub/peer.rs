@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::HubError;
 use super::mailbox::{Mail, Mailbox};
-use crate::ids::PeerId;
+use crate::ids::{Access, PeerId};
 use crate::wire::close::CloseReason;
 use crate::wire::message::ClientMessage;
 
@@ -32,8 +32,8 @@ pub enum FrameKind {
 pub enum Delivery {
     /// Written or queued.
     Taken,
-    /// The bound was reached: this frame and every queued document or awareness frame that had not begun were dropped.
-    /// The peer is behind until it reports [`PeerHandle::caught_up`].
+    /// The bound was reached: this frame and every queued document or awareness frame that had not begun were dropped, of
+    /// whatever document. The peer is behind until it reports [`PeerHandle::caught_up`].
     Behind,
     /// The connection is gone.
     Closed,
@@ -41,7 +41,7 @@ pub enum Delivery {
 
 /// Where a peer's frames go; implemented by the connection's outbox. Called from the document's task: never blocks.
 pub trait PeerSink: Send + Sync + 'static {
-    /// Takes one complete WebSocket frame (header included, as built by `wire::frame`), shared between peers.
+    /// Takes complete WebSocket frames (header included, as built by `wire::frame`), shared between peers; as a rule one.
     fn deliver(&self, frame: &Bytes, kind: FrameKind) -> Delivery;
     /// Whether everything taken so far has left for the kernel.
     fn is_idle(&self) -> bool;
@@ -50,7 +50,8 @@ pub trait PeerSink: Send + Sync + 'static {
     fn refuse(&self, reason: CloseReason) {
         self.close(reason);
     }
-    /// Asks the connection to send a close frame with this reason after what is queued, and to end.
+    /// Asks the connection to send a close frame with this reason after what is queued, and to end; or, where it has other
+    /// documents and the reason is about this one, to deny it this one.
     fn close(&self, reason: CloseReason);
 }
 
@@ -71,10 +72,16 @@ impl PeerHandle {
     }
 
     /// Says that the outbox has drained after [`Delivery::Behind`], which the document answers with one diff, or after a
-    /// [`FrameKind::Portion`], upon which it sends the next.
-    pub fn caught_up(&self) {
+    /// [`FrameKind::Portion`], upon which it sends the next. `lost` says so of document frames that were dropped for another
+    /// document's sake, of which this one does not know.
+    pub fn caught_up(&self, lost: bool) {
         // Should the task have ended, the session is being closed anyway.
-        let _ = self.mailbox.post(Mail::CaughtUp(self.id));
+        let _ = self.mailbox.post(Mail::CaughtUp(self.id, lost));
+    }
+
+    /// From now on the peer may do this much.
+    pub fn set_access(&self, access: Access) {
+        let _ = self.mailbox.post(Mail::Access(self.id, access));
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 use tracing::{debug, error, warn};
 
+use super::addresses::Addresses;
 use super::mailbox::{Batch, Import, Mail, Mailbox, Query, Reply};
 use super::peer::{Delivery, FrameKind, PeerSink};
 use super::tombstone::Tombstone;
@@ -24,7 +25,6 @@ use crate::replica::live::IntegrateError;
 use crate::replica::{Broken, Effects, Event, Offered, Replica, Weight};
 use crate::wire::close::CloseReason;
 use crate::wire::message::ServerMessage;
-use crate::wire::{frame, ywebsocket};
 
 /// A deletion, and what came after it.
 type Deletion = (Reply<DeleteReport>, Vec<Mail>);
@@ -34,6 +34,7 @@ pub(super) struct Task {
     pub(super) hub: Arc<Inner>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) peers: BTreeMap<PeerId, Connection>,
+    pub(super) addresses: Addresses,
     /// Imports whose fate this turn decides, by the number given to the replica.
     deciding: Vec<(usize, Option<Reply<ImportReport>>)>,
     /// Imports that wait for the journal.
@@ -58,6 +59,8 @@ pub(super) struct Task {
 
 pub(super) struct Connection {
     pub(super) sink: Arc<dyn PeerSink>,
+    /// In [`Task::addresses`].
+    address: usize,
     bytes_since_noted: usize,
 }
 
@@ -84,6 +87,7 @@ impl Task {
             hub,
             mailbox,
             peers: BTreeMap::new(),
+            addresses: Addresses::default(),
             deciding: Vec::new(),
             imports: Vec::new(),
             fell_behind: Vec::new(),
@@ -189,15 +193,22 @@ impl Task {
         let (mut mail, mut deletion) = (batch.mail.drain(..), None);
         while let Some(next) = mail.next() {
             match next {
-                Mail::Join(id, access, sink) => {
-                    self.peers.insert(id, Connection { sink, bytes_since_noted: 0 });
-                    events.push(Event::Joined(id, access));
+                Mail::Join(id, access, address, sink) => {
+                    events.push(Event::Joined(id, access, address.dialect()));
+                    let address = self.addresses.join(address);
+                    self.peers.insert(id, Connection { sink, address, bytes_since_noted: 0 });
                 }
+                Mail::Access(id, access) => events.push(Event::Access(id, access)),
                 Mail::Leave(id) => {
-                    self.peers.remove(&id);
+                    if let Some(peer) = self.peers.remove(&id) {
+                        self.addresses.leave(peer.address);
+                    }
                     events.push(Event::Left(id));
                 }
-                Mail::CaughtUp(id) => events.push(Event::CaughtUp(id)),
+                Mail::CaughtUp(peer, lost) => events.push(Event::CaughtUp { peer, lost }),
+                Mail::Stateless(text, reply) => {
+                    let _ = reply.send(Ok(self.tell_all(text)));
+                }
                 Mail::Message(id, kind, range) => {
                     events.push(Event::Message(id, kind.with(bytes.get(range).unwrap_or_default())));
                 }
@@ -313,9 +324,10 @@ impl Task {
             self.broadcast(replica, update, except);
         }
         if let Some(entries) = presence {
-            let frame = encode(&ServerMessage::Awareness(entries));
+            let mut news = self.addresses.announce(ServerMessage::Awareness(entries));
             for (id, peer) in &mut self.peers {
-                deliver(*id, peer, &frame, FrameKind::Awareness, &mut self.fell_behind, &mut self.worth_noting);
+                let Some(frame) = news.frames(peer.address) else { continue };
+                deliver(*id, peer, frame, FrameKind::Awareness, &mut self.fell_behind, &mut self.worth_noting);
             }
         }
         for (id, message, weight) in send {
@@ -326,7 +338,8 @@ impl Task {
                     Weight::Answer => FrameKind::Answer,
                     Weight::Portion => FrameKind::Portion,
                 };
-                deliver(id, peer, &encode(&message), kind, &mut self.fell_behind, &mut self.worth_noting);
+                let Some(frame) = self.addresses.frames(peer.address, &message) else { continue };
+                deliver(id, peer, &frame, kind, &mut self.fell_behind, &mut self.worth_noting);
             }
         }
         for (number, offered) in offered {
@@ -342,15 +355,26 @@ impl Task {
         self.wake_at = wake_at;
     }
 
-    /// One frame, built once, to everyone who follows the document but the one who sent it.
+    /// A text to everybody whose dialect has words for it; how many those are.
+    fn tell_all(&self, text: Bytes) -> u64 {
+        let (mut news, mut told) = (self.addresses.announce(ServerMessage::Stateless(text)), 0);
+        for peer in self.peers.values() {
+            let Some(frame) = news.frames(peer.address) else { continue };
+            // Nothing would say it again, so it may not be dropped.
+            told += u64::from(peer.sink.deliver(frame, FrameKind::Control) == Delivery::Taken);
+        }
+        told
+    }
+
+    /// One frame, built once for each address, to everyone who follows the document but the one who sent it.
     fn broadcast(&mut self, replica: &Replica, update: Bytes, except: Option<PeerId>) {
         let mut peers = self.peers.iter_mut().peekable();
-        let mut frame = None;
+        let mut news = self.addresses.announce(ServerMessage::Update(update));
         // Both sides are sorted by id, so one walk finds them all.
         for id in replica.audience().filter(|id| Some(*id) != except) {
             while peers.next_if(|(peer, _)| **peer < id).is_some() {}
             let Some((_, peer)) = peers.next_if(|(peer, _)| **peer == id) else { continue };
-            let frame = frame.get_or_insert_with(|| encode(&ServerMessage::Update(update.clone())));
+            let Some(frame) = news.frames(peer.address) else { continue };
             deliver(id, peer, frame, FrameKind::Document, &mut self.fell_behind, &mut self.worth_noting);
         }
     }
@@ -472,6 +496,8 @@ fn deliver(
             let before = peer.bytes_since_noted;
             peer.bytes_since_noted += frame.len();
             if kind == FrameKind::Answer {
+                // It makes up for what was dropped earlier in this turn.
+                fell_behind.retain(|behind| *behind != id);
                 // An answer brings much; and a peer that has just come is best remembered by what it has now.
                 peer.bytes_since_noted += PEER_BASE_BYTES;
             }
@@ -483,11 +509,6 @@ fn deliver(
         // The session says so itself by leaving.
         Delivery::Closed => {}
     }
-}
-
-fn encode(message: &ServerMessage) -> Bytes {
-    let (head, payload) = ywebsocket::encode_parts(message);
-    frame::binary(&[&head, payload])
 }
 
 fn answer(replica: &mut Replica, query: Query) -> Result<(), Broken> {

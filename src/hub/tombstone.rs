@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
+use super::addresses::Addresses;
 use super::checkpoint::now_ms;
 use super::mailbox::{Batch, Import, Mail, Reply};
 use super::task::{End, Task};
@@ -80,6 +81,7 @@ impl Task {
         for (_, peer) in std::mem::take(&mut self.peers) {
             peer.sink.close(CloseReason::Deleted);
         }
+        self.addresses = Addresses::default();
         self.mailbox.note_peers(0);
         let _ = reply.send(Ok(report));
         Some(tombstone)

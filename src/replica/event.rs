@@ -1,21 +1,30 @@
 //! What can happen to a document.
 
 use crate::ids::{Access, PeerId, Seq};
+use crate::wire::dialect::Dialect;
 use crate::wire::message::ClientMessage;
 
 /// Everything that can happen to a document, as a complete list.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// A peer came, and may do this much.
-    Joined(PeerId, Access),
+    /// A peer came, may do this much, and speaks this.
+    Joined(PeerId, Access, Dialect),
+    /// A peer may do this much from now on.
+    Access(PeerId, Access),
     /// A peer's connection ended.
     Left(PeerId),
     /// A peer said something; its payload is validated.
     Message(PeerId, ClientMessage<'a>),
     /// A peer's outbox was full and dropped document frames.
     FellBehind(PeerId),
-    /// That peer's outbox has drained; or a [`super::Weight::Portion`] has left it.
-    CaughtUp(PeerId),
+    /// That peer's outbox has drained; or a [`super::Weight::Portion`] has left it. `lost` says that document frames of it
+    /// were dropped, for the sake of another document perhaps.
+    CaughtUp {
+        /// Whose.
+        peer: PeerId,
+        /// And nothing that was sent since has made up for it.
+        lost: bool,
+    },
     /// All that a peer was sent in earlier turns had left for its socket when this turn began.
     Flushed(PeerId),
     /// Log records up to this position are on disk.
@@ -41,7 +50,8 @@ impl Event<'_> {
             Event::Joined(..)
             | Event::Left(_)
             | Event::FellBehind(_)
-            | Event::CaughtUp(_)
+            | Event::Access(..)
+            | Event::CaughtUp { .. }
             | Event::Flushed(_)
             | Event::Durable(_)
             | Event::StorageFailed

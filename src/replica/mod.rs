@@ -42,8 +42,9 @@ use self::peers::Peer;
 use self::portions::{Portions, Sizes};
 use crate::ids::{Access, ClientId, Clock, PeerId, Seq};
 use crate::wire::close::CloseReason;
+use crate::wire::dialect::Dialect;
 use crate::wire::message::{ClientMessage, ServerMessage};
-use crate::wire::state_vector::StateVector;
+use crate::wire::state_vector::{self, StateVector};
 use crate::wire::update::{self, Builder};
 
 /// This node's live copy of a document.
@@ -132,6 +133,8 @@ struct Turn<'a> {
     /// Something in it did not come from one of the senders.
     freed: bool,
     asks: Vec<(PeerId, &'a [u8])>,
+    /// Who may have written something that wants to be confirmed.
+    confirming: BTreeSet<PeerId>,
     acks: Vec<(PeerId, Bytes)>,
     returned: Vec<PeerId>,
     offered: Vec<(u64, Offered)>,
@@ -196,22 +199,25 @@ impl Replica {
         let before = events.iter().any(|event| matches!(event, Event::Flushed(_))).then(|| self.clocks().0);
         for event in events {
             match *event {
-                Event::Joined(peer, access) => self.join(peer, access, &mut effects),
+                Event::Joined(peer, access, dialect) => self.join(peer, access, dialect, &mut effects),
+                Event::Access(peer, access) => {
+                    if let Some(peer) = self.peers.get_mut(&peer) {
+                        peer.access = access;
+                    }
+                }
                 Event::Left(peer) => {
                     self.peers.remove(&peer);
                     self.waiting.remove(&peer);
                     self.awareness.leave(peer, now);
                 }
                 Event::Message(peer, message) => self.hear(peer, message, now, &mut turn, &mut effects),
-                Event::FellBehind(peer) => {
-                    // One that does not follow yet has missed nothing: its question will be answered in full.
-                    if let Some(peer) = self.peers.get_mut(&peer)
-                        && peer.follows_since.is_some()
-                    {
-                        peer.behind = true;
+                Event::FellBehind(peer) => self.fall_behind(peer),
+                Event::CaughtUp { peer, lost } => {
+                    if lost {
+                        self.fall_behind(peer);
                     }
+                    turn.returned.push(peer);
                 }
-                Event::CaughtUp(peer) => turn.returned.push(peer),
                 Event::Flushed(peer) => {
                     if let Some(peer) = self.peers.get_mut(&peer)
                         && let Some(before) = &before
@@ -249,13 +255,25 @@ impl Replica {
         effects
     }
 
-    fn join(&mut self, id: PeerId, access: Access, effects: &mut Effects) {
-        let (_, state_vector) = self.clocks();
-        effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+    fn fall_behind(&mut self, peer: PeerId) {
+        // One that does not follow yet has missed nothing: its question will be answered in full.
+        if let Some(peer) = self.peers.get_mut(&peer)
+            && peer.follows_since.is_some()
+        {
+            peer.behind = true;
+        }
+    }
+
+    fn join(&mut self, id: PeerId, access: Access, dialect: Dialect, effects: &mut Effects) {
+        // Who is asked whenever it asks is not asked twice (WIRE h4).
+        if !dialect.confirms_each_write() {
+            let (_, state_vector) = self.clocks();
+            effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+        }
         if let Some(everyone) = self.awareness.everyone() {
             effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
         }
-        self.peers.insert(id, Peer::new(access));
+        self.peers.insert(id, Peer::new(access, dialect));
     }
 
     fn hear<'a>(
@@ -270,10 +288,24 @@ impl Replica {
             return;
         }
         match message {
-            ClientMessage::SyncStep1(state_vector) => turn.asks.push((id, state_vector)),
+            ClientMessage::SyncStep1(state_vector) => {
+                let had = || state_vector::decode(state_vector).unwrap_or_default();
+                if self.peers.get_mut(&id).is_some_and(|peer| peer.begin_sync(had)) {
+                    turn.confirming.insert(id);
+                }
+                turn.asks.push((id, state_vector));
+            }
             ClientMessage::SyncStep2(update) | ClientMessage::Update(update) => {
                 self.awareness.settle(id);
-                self.hear_update(id, update, turn, effects);
+                let taken = self.hear_update(id, update, turn, effects);
+                if let Some(confirming) = self.peers.get_mut(&id).and_then(|peer| peer.confirming.as_mut()) {
+                    turn.confirming.insert(id);
+                    match message {
+                        ClientMessage::SyncStep2(_) => confirming.answered(taken),
+                        _ if taken => confirming.updated(update),
+                        _ => {}
+                    }
+                }
             }
             ClientMessage::Awareness(entries) => {
                 if let Some(tombstones) = self.awareness.apply(id, entries, now) {
@@ -289,11 +321,13 @@ impl Replica {
         }
     }
 
-    fn hear_update<'a>(&mut self, id: PeerId, update: &'a [u8], turn: &mut Turn<'a>, effects: &mut Effects) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+    /// Whether all of it is in the log, or will be with this turn.
+    fn hear_update<'a>(&mut self, id: PeerId, update: &'a [u8], turn: &mut Turn<'a>, effects: &mut Effects) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
         if peer.turned_away.is_some() {
             effects.tally.refused_read_only += 1;
-            return;
+            effects.send.extend(peer.refuse().map(|refused| (id, refused, Weight::Control)));
+            return false;
         }
         if self.read_only || self.disk_full || peer.access == Access::Read {
             // A no-op is no write: a reader's SyncStep2 with nothing new is none of our business.
@@ -305,17 +339,17 @@ impl Replica {
                 _ if nothing_new => {}
                 // Stock clients send what their user types whether or not they may; to close them would only have them
                 // come back with it. It is dropped, and no ack ever says that it is saved (WIRE §6).
-                Access::Read => peer.refuse(),
+                Access::Read => effects.send.extend(peer.refuse().map(|refused| (id, refused, Weight::Control))),
                 Access::Write if self.read_only => self.refuse(id, CloseReason::StorageFailed, effects),
                 Access::Write => self.refuse(id, CloseReason::DiskFull, effects),
             }
-            return;
+            return nothing_new;
         }
         let parked_before = turn.parked.len();
         let taken = self.content.take(update, turn);
         effects.tally.count(update.len(), &taken, turn.parked.len() > parked_before);
         let version = self.content.version;
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
         // What was ready is taken even when there is no room for the rest.
         if matches!(taken, Ok(true) | Err(Refusal::NoRoom)) && turn.senders.last() != Some(&id) {
             turn.senders.push(id);
@@ -324,6 +358,7 @@ impl Replica {
             Ok(true) => {
                 if turn.parked.len() > parked_before && peer.asked_at != Some(version) {
                     peer.asked_at = Some(version);
+                    peer.ask();
                     let (_, state_vector) = self.clocks();
                     effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
                 }
@@ -331,19 +366,25 @@ impl Replica {
             Ok(false) => {}
             Err(Refusal::NoRoom) if !peer.over_parked => {
                 peer.over_parked = true;
-                peer.refused = true;
+                peer.ask();
+                effects.send.extend(peer.refuse().map(|refused| (id, refused, Weight::Control)));
                 let (_, state_vector) = self.clocks();
                 effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
             }
             Err(Refusal::NoRoom | Refusal::TooDeep | Refusal::Malformed) => {
-                self.refuse(id, CloseReason::UpdateRefused, effects);
+                if let Some(refusal) = peer.refuse_again() {
+                    effects.send.push((id, refusal, Weight::Control));
+                } else {
+                    self.refuse(id, CloseReason::UpdateRefused, effects);
+                }
             }
         }
+        taken.is_ok()
     }
 
     fn refuse(&mut self, id: PeerId, reason: CloseReason, effects: &mut Effects) {
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.refuse();
+            effects.send.extend(peer.refuse().map(|refused| (id, refused, Weight::Control)));
             peer.turned_away = Some(reason);
         }
         effects.close.push((id, reason));
@@ -419,6 +460,7 @@ impl Replica {
             effects.offered.push((number, offered));
         }
         for (id, question) in turn.asks {
+            self.ask_back(id, effects);
             self.answer(id, question, effects).map_err(broken_while_reading)?;
         }
         for id in turn.returned {
@@ -432,8 +474,21 @@ impl Replica {
                 self.waiting.insert(id);
             }
         }
+        for id in turn.confirming {
+            if self.peers.get_mut(&id).is_some_and(|peer| peer.owe_confirmations(self.last_seq)) {
+                self.waiting.insert(id);
+            }
+        }
         self.release_acks(self.durable, effects);
         Ok(())
+    }
+
+    /// Where that is the custom, whoever asks is asked in turn, before it is answered (WIRE h1).
+    fn ask_back(&mut self, id: PeerId, effects: &mut Effects) {
+        if self.peers.get(&id).is_some_and(|peer| peer.confirming.is_some()) {
+            let (_, state_vector) = self.clocks();
+            effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+        }
     }
 
     fn release_acks(&mut self, durable: Seq, effects: &mut Effects) {
@@ -441,10 +496,8 @@ impl Replica {
         let (peers, durable) = (&mut self.peers, self.durable);
         self.waiting.retain(|&id| {
             let Some(peer) = peers.get_mut(&id) else { return false };
-            for bytes in peer.release_acks(durable) {
-                effects.send.push((id, ServerMessage::Ack(bytes), Weight::Control));
-            }
-            !peer.acks.is_empty()
+            effects.send.extend(peer.release_acks(durable).map(|ack| (id, ack, Weight::Control)));
+            peer.is_owed()
         });
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::hub::{Hub, HubError, PeerHandle, PeerSink, Readiness};
 use crate::ids::{Access, DocName};
+use crate::wire::dialect::Address;
 use crate::wire::message::ClientMessage;
 
 /// The documents behind a listener.
@@ -15,7 +16,13 @@ pub trait Documents: Clone + Send + Sync + 'static {
     type Peer: DocumentPeer;
 
     /// See [`Hub::join`].
-    fn join(&self, doc: &DocName, access: Access, sink: Arc<dyn PeerSink>) -> Result<Self::Peer, HubError>;
+    fn join(
+        &self,
+        doc: &DocName,
+        access: Access,
+        address: Address,
+        sink: Arc<dyn PeerSink>,
+    ) -> Result<Self::Peer, HubError>;
 
     /// See [`Hub::open`].
     fn open(&self, doc: &DocName) -> impl Future<Output = Result<(), HubError>> + Send;
@@ -42,14 +49,23 @@ pub trait DocumentPeer: Send + Sync + 'static {
     fn send(&self, message: ClientMessage<'_>) -> impl Future<Output = Result<(), HubError>> + Send;
 
     /// See [`PeerHandle::caught_up`].
-    fn caught_up(&self);
+    fn caught_up(&self, lost: bool);
+
+    /// See [`PeerHandle::set_access`].
+    fn set_access(&self, access: Access);
 }
 
 impl Documents for Hub {
     type Peer = PeerHandle;
 
-    fn join(&self, doc: &DocName, access: Access, sink: Arc<dyn PeerSink>) -> Result<PeerHandle, HubError> {
-        Hub::join(self, doc, access, sink)
+    fn join(
+        &self,
+        doc: &DocName,
+        access: Access,
+        address: Address,
+        sink: Arc<dyn PeerSink>,
+    ) -> Result<PeerHandle, HubError> {
+        Hub::join(self, doc, access, address, sink)
     }
 
     fn open(&self, doc: &DocName) -> impl Future<Output = Result<(), HubError>> + Send {
@@ -82,7 +98,11 @@ impl DocumentPeer for PeerHandle {
         PeerHandle::send(self, message)
     }
 
-    fn caught_up(&self) {
-        PeerHandle::caught_up(self);
+    fn caught_up(&self, lost: bool) {
+        PeerHandle::caught_up(self, lost);
+    }
+
+    fn set_access(&self, access: Access) {
+        PeerHandle::set_access(self, access);
     }
 }

@@ -10,12 +10,13 @@ use crate::auth::{Denied, RevokeError};
 use crate::hub::{HubError, Readiness};
 use crate::ids::{ConnId, DocNameError};
 use crate::wire::close::CloseReason;
+use crate::wire::dialect::Dialect;
 use crate::wire::frame::{self, FrameError};
 use crate::wire::ysweet::DocIdError;
 
-/// The close frame that tells a y-websocket client why (WIRE §6).
-pub(super) fn close_frame(reason: CloseReason) -> Bytes {
-    frame::close(Some(reason.ywebsocket_code()), reason.text())
+/// The close frame that tells a client of `dialect` why (WIRE §6).
+pub(super) fn close_frame(reason: CloseReason, dialect: Dialect) -> Bytes {
+    frame::close(Some(reason.code(dialect)), reason.text())
 }
 
 /// Why a session ends when its document could not be joined, or takes no more messages.
@@ -26,9 +27,8 @@ pub(super) fn close_reason(error: &HubError) -> CloseReason {
         HubError::BadUpdate(_) => CloseReason::UpdateRefused,
         HubError::Deleted { .. } => CloseReason::Deleted,
         HubError::DiskFull(_) => CloseReason::DiskFull,
-        HubError::CannotOpen { .. } | HubError::CannotCompact { .. } | HubError::CannotVacuum(_) => {
-            CloseReason::StorageFailed
-        }
+        HubError::CannotOpen { .. } => CloseReason::Unreadable,
+        HubError::CannotCompact { .. } | HubError::CannotVacuum(_) => CloseReason::StorageFailed,
         HubError::NoSuchDocument(_) | HubError::Reloading(_) | HubError::BackupRunning => CloseReason::Reload,
     }
 }
@@ -283,15 +283,15 @@ mod tests {
         for (reason, code) in
             [(CloseReason::Unauthorized, 4401), (CloseReason::Forbidden, 4403), (CloseReason::TokenExpired, 4501)]
         {
-            assert_eq!(reason.ywebsocket_code(), code);
+            assert_eq!(reason.code(Dialect::YWebsocket), code);
         }
-        assert_eq!(close_reason(&HubError::Draining).ywebsocket_code(), 1012);
-        assert_eq!(close_reason(&HubError::Storage("disk full".into())).ywebsocket_code(), 1013);
+        assert_eq!(close_reason(&HubError::Draining).code(Dialect::YWebsocket), 1012);
+        assert_eq!(close_reason(&HubError::Storage("disk full".into())).code(Dialect::YWebsocket), 1013);
         let deleted = HubError::Deleted { doc: DocName::parse("d").unwrap(), deleted_ms: 1 };
-        assert_eq!(close_reason(&deleted).ywebsocket_code(), 4404);
-        assert_eq!(frame_reason(FrameError::TooLarge { bytes: 1 << 40 }).ywebsocket_code(), 4413);
-        assert_eq!(frame_reason(FrameError::NotUtf8).ywebsocket_code(), 1007);
-        assert_eq!(frame_reason(FrameError::Protocol("x")).ywebsocket_code(), 1002);
+        assert_eq!(close_reason(&deleted).code(Dialect::YWebsocket), 4404);
+        assert_eq!(frame_reason(FrameError::TooLarge { bytes: 1 << 40 }).code(Dialect::YWebsocket), 4413);
+        assert_eq!(frame_reason(FrameError::NotUtf8).code(Dialect::YWebsocket), 1007);
+        assert_eq!(frame_reason(FrameError::Protocol("x")).code(Dialect::YWebsocket), 1002);
     }
 
     #[test]

@@ -1,17 +1,20 @@
 //! Sockets and HTTP: what a document's task never sees.
 //!
 //! [`Server`] is the public listener: [`accept`] takes connections, [`routes`] answers HTTP, [`websocket`] turns a
-//! request into a [`session`], which reads messages for a document and, through its [`outbox`], is told what the
-//! document has to say. [`AdminServer`] is the other listener, for `/api/v1`. [`error`] alone knows close codes and
+//! request into a [`session`], which reads messages and, through its [`outbox`], tells the client what documents have to
+//! say. What the messages mean is a [`conversation`]'s concern, one for each dialect; that with [`hocuspocus`] clients has
+//! many documents. [`AdminServer`] is the other listener, for `/api/v1`. [`error`] alone knows close codes and
 //! statuses. Nothing here knows of disk, of other nodes, or of what is in an update.
 
 mod accept;
 mod access;
 mod admin;
 mod body;
+mod conversation;
 mod demo;
 pub mod documents;
 mod error;
+mod hocuspocus;
 mod outbox;
 mod routes;
 mod session;

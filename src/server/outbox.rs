@@ -8,12 +8,15 @@
 //! dropped, and once the rest has left, the document sends one diff in their place. So a slow reader costs others
 //! nothing, and itself at most [`OUTBOX_BYTES_MAX`], one answer, and the frame it has half received.
 //!
+//! A connection may have several documents (WIRE §3), each with a [`Place`] in the queue. They share its bound: at it, all
+//! of them lose what waits, and each is told so. Answers are one for each document.
+//!
 //! [`Queue`] is the pure part, over any [`Socket`]; [`Outbox`] adds the lock, the waker and the clock.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -49,24 +52,36 @@ impl Socket for OwnedWriteHalf {
 
 // ---- the pure part ------------------------------------------------------------------------------------------------
 
+/// A document's place among those of one connection: its number, never given twice on it. 0 is the only one of a client
+/// that has only one.
+pub(super) type Place = u32;
+
+/// A document that lost something, or waits for a portion to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lag {
+    place: Place,
+    /// Its document and presence frames are refused until an answer comes.
+    behind: bool,
+    /// It must be told when the queue has drained.
+    owed: bool,
+}
+
 /// Frames in the order they must leave, of which the first may have begun.
 #[derive(Debug)]
 struct Queue {
     /// Bytes that may wait, [`OUTBOX_BYTES_MAX`] outside of tests.
     bytes_max: usize,
-    frames: VecDeque<(Bytes, FrameKind)>,
+    frames: VecDeque<(Bytes, FrameKind, Place)>,
     /// Bytes of the first frame that the kernel has already taken.
     begun: usize,
     /// Bytes that wait, frames at their [`cost`], without what has begun.
     bytes: usize,
     /// The [`cost`] of the [`FrameKind::Control`] frames in the queue.
     control_bytes: usize,
-    /// Document and presence frames are refused until an answer comes.
-    behind: bool,
-    /// Frames were refused or dropped, and it has not drained since.
+    /// Documents that lost something and have not been made good for it yet, or that wait for a portion to leave.
+    lags: Vec<Lag>,
+    /// Frames were dropped, and it has not drained since.
     was_behind: bool,
-    /// The document must be told when the queue has drained.
-    owes_caught_up: bool,
     /// The last frame is a close frame; nothing may follow it.
     sealed: bool,
     /// Bytes that the kernel has taken.
@@ -104,9 +119,8 @@ impl Queue {
             begun: 0,
             bytes: 0,
             control_bytes: 0,
-            behind: false,
+            lags: Vec::new(),
             was_behind: false,
-            owes_caught_up: false,
             sealed: false,
             sent_bytes: 0,
             sent_frames: 0,
@@ -115,9 +129,11 @@ impl Queue {
 
     /// Writes or queues one frame, or refuses it. The rules, by kind, when something waits already:
     ///
-    /// - Document, Awareness: within the bound queued; over it, all waiting frames of both kinds are dropped.
-    /// - Answer: always queued. Over the bound, waiting Document and Answer frames are dropped, since the answer was
-    ///   computed later and holds what they would have said; so at most one answer beyond the bound is ever held.
+    /// - Document, Awareness: within the bound queued; over it, all waiting frames of both kinds are dropped, of whatever
+    ///   document.
+    /// - Answer: always queued. Over the bound, waiting Document and Answer frames of the same document are dropped, since
+    ///   the answer was computed later and holds what they would have said; so at most one answer of each document is ever
+    ///   held beyond the bound.
     /// - Portion: always queued, and the document is told when all has left; it sends the next one then, not before.
     /// - Control: queued while control frames alone stay within the bound; over it, an error ends the connection.
     ///
@@ -125,18 +141,26 @@ impl Queue {
     ///
     /// # Errors
     /// What the socket said (the connection is gone), or [`Refused::Overloaded`].
-    fn deliver(&mut self, socket: &impl Socket, frame: &Bytes, kind: FrameKind) -> Result<Delivered, Refused> {
+    fn deliver(
+        &mut self,
+        socket: &impl Socket,
+        frame: &Bytes,
+        kind: FrameKind,
+        place: Place,
+    ) -> Result<Delivered, Refused> {
         let droppable = matches!(kind, FrameKind::Document | FrameKind::Awareness);
         if self.sealed {
             return Ok(Delivered { delivery: Delivery::Closed, wake: false, progress: false });
         }
-        if droppable && self.behind {
+        if droppable && self.lags.iter().any(|lag| lag.behind && lag.place == place) {
             return Ok(Delivered { delivery: Delivery::Behind, wake: false, progress: false });
         }
         if matches!(kind, FrameKind::Answer | FrameKind::Portion) {
-            self.behind = false;
+            self.make_good(place);
         }
-        self.owes_caught_up |= kind == FrameKind::Portion;
+        if kind == FrameKind::Portion {
+            self.owe(place);
+        }
         if self.frames.is_empty() {
             let taken = match socket.try_write(frame) {
                 Ok(taken) => taken,
@@ -147,7 +171,7 @@ impl Queue {
             self.sent_bytes += taken as u64;
             self.sent_frames += u64::from(all);
             if !all {
-                self.push(frame.clone(), kind);
+                self.push(frame.clone(), kind, place);
                 self.begun = taken;
                 self.bytes -= taken;
             }
@@ -157,15 +181,12 @@ impl Queue {
         let fits = self.bytes + cost(frame) <= self.bytes_max;
         match kind {
             FrameKind::Document | FrameKind::Awareness if !fits => {
-                self.drop_waiting(|kind| matches!(kind, FrameKind::Document | FrameKind::Awareness));
-                self.behind = true;
-                self.was_behind = true;
-                self.owes_caught_up = true;
+                self.lose_waiting(place);
                 // The connection's task waits for the socket already, since something was queued.
                 return Ok(Delivered { delivery: Delivery::Behind, wake: false, progress: false });
             }
             FrameKind::Answer if !fits => {
-                self.drop_waiting(|kind| matches!(kind, FrameKind::Document | FrameKind::Answer));
+                self.drop_waiting(|kind, of| of == place && matches!(kind, FrameKind::Document | FrameKind::Answer));
             }
             FrameKind::Control if self.control_bytes + cost(frame) > self.bytes_max => {
                 return Err(Refused::Overloaded);
@@ -176,14 +197,14 @@ impl Queue {
             | FrameKind::Portion
             | FrameKind::Control => {}
         }
-        self.push(frame.clone(), kind);
+        self.push(frame.clone(), kind, place);
         Ok(Delivered { delivery: Delivery::Taken, wake: false, progress: false })
     }
 
     /// Queues a close frame behind all that waits. Only the first one counts.
     fn seal(&mut self, close: Bytes) {
         if !self.sealed {
-            self.push(close, FrameKind::Control);
+            self.push(close, FrameKind::Control, 0);
             self.sealed = true;
         }
     }
@@ -193,7 +214,7 @@ impl Queue {
     /// # Errors
     /// What the socket said; the connection is gone.
     fn flush(&mut self, socket: &impl Socket) -> io::Result<Flushed> {
-        let Some((first, _)) = self.frames.front() else { return Ok(Flushed::Empty) };
+        let Some((first, ..)) = self.frames.front() else { return Ok(Flushed::Empty) };
         let first = first.get(self.begun..).unwrap_or_default();
         let written = if self.frames.len() == 1 {
             socket.try_write(first)
@@ -201,7 +222,7 @@ impl Queue {
             let mut slices = [IoSlice::new(&[]); WRITE_FRAMES_MAX];
             slices[0] = IoSlice::new(first);
             let mut count = 1;
-            for (slice, (frame, _)) in slices[1..].iter_mut().zip(self.frames.range(1..)) {
+            for (slice, (frame, ..)) in slices[1..].iter_mut().zip(self.frames.range(1..)) {
                 *slice = IoSlice::new(frame);
                 count += 1;
             }
@@ -218,12 +239,71 @@ impl Queue {
         }
     }
 
-    fn push(&mut self, frame: Bytes, kind: FrameKind) {
+    fn push(&mut self, frame: Bytes, kind: FrameKind, place: Place) {
         self.bytes += cost(&frame);
         if kind == FrameKind::Control {
             self.control_bytes += cost(&frame);
         }
-        self.frames.push_back((frame, kind));
+        self.frames.push_back((frame, kind, place));
+    }
+
+    /// A document's answer holds all that it lost.
+    fn make_good(&mut self, place: Place) {
+        self.lags.retain_mut(|lag| {
+            lag.behind &= lag.place != place;
+            lag.behind || lag.owed
+        });
+    }
+
+    /// The document is to be told when all has left.
+    fn owe(&mut self, place: Place) {
+        match self.lags.iter_mut().find(|lag| lag.place == place) {
+            Some(lag) => lag.owed = true,
+            None => self.lags.push(Lag { place, behind: false, owed: true }),
+        }
+    }
+
+    /// At the bound all documents lose what waits of them, and `place` also what it came with.
+    fn lose_waiting(&mut self, place: Place) {
+        self.was_behind = true;
+        let mut lost = vec![place];
+        self.drop_waiting(|kind, of| {
+            let dropped = matches!(kind, FrameKind::Document | FrameKind::Awareness);
+            if dropped && lost.last() != Some(&of) {
+                lost.push(of);
+            }
+            dropped
+        });
+        lost.sort_unstable();
+        lost.dedup();
+        for place in lost {
+            let lag = Lag { place, behind: true, owed: true };
+            match self.lags.iter_mut().find(|lag| lag.place == place) {
+                Some(known) => *known = lag,
+                None => self.lags.push(lag),
+            }
+        }
+    }
+
+    /// Whether somebody must be told that the queue has drained.
+    fn owes_caught_up(&self) -> bool {
+        self.lags.iter().any(|lag| lag.owed)
+    }
+
+    /// Whom to tell, and whether it has still not been made good for what it lost; each once.
+    fn take_owed(&mut self) -> Vec<(Place, bool)> {
+        let owed = self.lags.iter().filter(|lag| lag.owed).map(|lag| (lag.place, lag.behind)).collect();
+        self.lags.retain_mut(|lag| {
+            lag.owed = false;
+            lag.behind
+        });
+        owed
+    }
+
+    /// Forgets a document that was left: the next one at its address must not hear what was meant for it (WIRE h6).
+    fn forget(&mut self, place: Place) {
+        self.drop_waiting(|_, of| of == place);
+        self.lags.retain(|lag| lag.place != place);
     }
 
     /// Forgets the first `taken` bytes that waited.
@@ -231,7 +311,7 @@ impl Queue {
         self.bytes -= taken;
         self.begun += taken;
         self.sent_bytes += taken as u64;
-        while let Some((first, kind)) = self.frames.front()
+        while let Some((first, kind, _)) = self.frames.front()
             && self.begun >= first.len()
         {
             self.begun -= first.len();
@@ -248,14 +328,17 @@ impl Queue {
         }
     }
 
-    /// Drops frames of some kinds that have not begun.
-    fn drop_waiting(&mut self, dropped: impl Fn(FrameKind) -> bool) {
+    /// Drops frames of some kinds and places that have not begun.
+    fn drop_waiting(&mut self, mut dropped: impl FnMut(FrameKind, Place) -> bool) {
         let mut first = self.begun > 0;
-        let bytes = &mut self.bytes;
-        self.frames.retain(|(frame, kind)| {
-            let keep = std::mem::take(&mut first) || !dropped(*kind);
+        let (bytes, control_bytes) = (&mut self.bytes, &mut self.control_bytes);
+        self.frames.retain(|(frame, kind, place)| {
+            let keep = std::mem::take(&mut first) || !dropped(*kind, *place);
             if !keep {
                 *bytes -= cost(frame);
+                if *kind == FrameKind::Control {
+                    *control_bytes -= cost(frame);
+                }
             }
             keep
         });
@@ -282,8 +365,8 @@ enum Refused {
 pub(super) struct Outbox {
     /// What came the other way.
     pub(super) heard: Heard,
-    /// What its client speaks.
-    dialect: Dialect,
+    /// What its client speaks, once that is known.
+    dialect: OnceLock<Dialect>,
     socket: OwnedWriteHalf,
     state: Mutex<State>,
 }
@@ -298,6 +381,8 @@ struct State {
     gone: bool,
     /// The client gave no sign of life.
     dead: bool,
+    /// Documents that have ended by themselves, of which the connection's task does not know yet.
+    ended: Vec<Place>,
     /// When the kernel last took bytes, or the first waiting frame was queued.
     progress_at: Instant,
     /// When it last took bytes of anything that a client's watchdog counts, which pings and pongs are not (WIRE g4).
@@ -364,8 +449,11 @@ pub(super) enum Ended {
 /// What a connection's task has to react to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    /// After [`Delivery::Behind`] or a [`FrameKind::Portion`]: all that waited has left and the socket takes more. Reported once.
-    CaughtUp,
+    /// After [`Delivery::Behind`] or a [`FrameKind::Portion`]: all that waited has left and the socket takes more. For these
+    /// documents, and whether one still misses what it lost. Reported once.
+    CaughtUp(Vec<(Place, bool)>),
+    /// These documents have ended, and the client was told.
+    Ended(Vec<Place>),
     /// Someone asked for the end; the close frame is queued.
     Closing,
     /// The socket failed.
@@ -382,7 +470,7 @@ pub(super) enum Progress {
 }
 
 impl Outbox {
-    pub(super) fn new(socket: OwnedWriteHalf, dialect: Dialect) -> Self {
+    pub(super) fn new(socket: OwnedWriteHalf) -> Self {
         let now = Instant::now();
         let state = State {
             queue: Queue::new(OUTBOX_BYTES_MAX),
@@ -390,15 +478,16 @@ impl Outbox {
             closing: None,
             gone: false,
             dead: false,
+            ended: Vec::new(),
             progress_at: now,
             said_at: now,
         };
-        Self { heard: Heard::default(), dialect, socket, state: Mutex::new(state) }
+        Self { heard: Heard::default(), dialect: OnceLock::new(), socket, state: Mutex::new(state) }
     }
 
-    /// What its client speaks.
-    pub(super) fn dialect(&self) -> Dialect {
-        self.dialect
+    /// What its client speaks, once that is known.
+    pub(super) fn dialect(&self) -> Option<Dialect> {
+        self.dialect.get().copied()
     }
 
     /// What has gone through so far.
@@ -418,7 +507,11 @@ impl Outbox {
     /// What it holds now.
     pub(super) fn load(&self) -> Load {
         let state = self.state();
-        Load { waiting_bytes: state.queue.bytes, behind: state.queue.behind, closing: state.closing }
+        Load {
+            waiting_bytes: state.queue.bytes,
+            behind: state.queue.lags.iter().any(|lag| lag.behind),
+            closing: state.closing,
+        }
     }
 
     /// How it ended, once it has.
@@ -439,6 +532,23 @@ impl Outbox {
             state.queue.seal(frame);
             state.wake();
         }
+    }
+
+    /// What the client turns out to speak; only the first word counts.
+    pub(super) fn set_dialect(&self, dialect: Dialect) {
+        let _ = self.dialect.set(dialect);
+    }
+
+    /// A document has ended by itself, and its client was told; the connection's task is to know.
+    pub(super) fn note_ended(&self, place: Place) {
+        let mut state = self.state();
+        state.ended.push(place);
+        state.wake();
+    }
+
+    /// Drops what waits of a document that was left.
+    pub(super) fn forget(&self, place: Place) {
+        self.state().queue.forget(place);
     }
 
     /// Why the connection is to end, if it is.
@@ -474,14 +584,17 @@ impl Outbox {
             if state.closing.is_some() {
                 return Poll::Ready(Output::Closing);
             }
-            if state.queue.frames.is_empty() && !state.queue.owes_caught_up {
+            if !state.ended.is_empty() {
+                return Poll::Ready(Output::Ended(std::mem::take(&mut state.ended)));
+            }
+            if state.queue.frames.is_empty() && !state.queue.owes_caught_up() {
                 return Poll::Pending;
             }
         }
         if ready!(self.poll_flush(cx)).is_err() {
             return Poll::Ready(Output::Gone);
         }
-        if !self.state().queue.owes_caught_up {
+        if !self.state().queue.owes_caught_up() {
             return Poll::Pending;
         }
         // Frames that had not begun were dropped, so an empty queue does not say that the socket has room.
@@ -489,11 +602,10 @@ impl Outbox {
             return Poll::Ready(Output::Gone);
         }
         let mut state = self.state();
-        state.queue.owes_caught_up = false;
         if std::mem::take(&mut state.queue.was_behind) {
             self.heard.caught_up.fetch_add(1, Ordering::Relaxed);
         }
-        Poll::Ready(Output::CaughtUp)
+        Poll::Ready(Output::CaughtUp(state.queue.take_owed()))
     }
 
     /// Ready when everything queued has left for the kernel, or with an error when the socket failed.
@@ -572,15 +684,20 @@ impl State {
 impl Outbox {
     /// Sends a ping or a pong. As [`PeerSink::deliver`], but silence goes on: no client's watchdog counts these.
     pub(super) fn deliver_quietly(&self, frame: &Bytes) -> Delivery {
-        self.deliver_inner(frame, FrameKind::Control, false)
+        self.deliver_inner(frame, FrameKind::Control, 0, false)
     }
 
-    fn deliver_inner(&self, frame: &Bytes, kind: FrameKind, breaks_silence: bool) -> Delivery {
+    /// As [`PeerSink::deliver`], for one of several documents.
+    pub(super) fn deliver_for(&self, place: Place, frame: &Bytes, kind: FrameKind) -> Delivery {
+        self.deliver_inner(frame, kind, place, true)
+    }
+
+    fn deliver_inner(&self, frame: &Bytes, kind: FrameKind, place: Place, breaks_silence: bool) -> Delivery {
         let mut state = self.state();
         if state.gone {
             return Delivery::Closed;
         }
-        match state.queue.deliver(&self.socket, frame, kind) {
+        match state.queue.deliver(&self.socket, frame, kind, place) {
             Ok(Delivered { delivery, wake, progress }) => {
                 if progress {
                     state.progress_at = Instant::now();
@@ -610,7 +727,7 @@ impl Outbox {
 
 impl PeerSink for Outbox {
     fn deliver(&self, frame: &Bytes, kind: FrameKind) -> Delivery {
-        self.deliver_inner(frame, kind, true)
+        self.deliver_for(0, frame, kind)
     }
 
     fn is_idle(&self) -> bool {
@@ -620,14 +737,15 @@ impl PeerSink for Outbox {
     /// y-sweet's client pays no heed to close codes and is back at once, with the same write (WIRE g-s3): it stays, is told
     /// of others' edits, and never that its own are saved (§6).
     fn refuse(&self, reason: CloseReason) {
-        match self.dialect {
-            Dialect::YWebsocket => self.close(reason),
-            Dialect::YSweet => tracing::debug!(reason = reason.name(), "a write is refused, its client stays"),
+        match self.dialect() {
+            None | Some(Dialect::YWebsocket | Dialect::Hocuspocus) => self.close(reason),
+            Some(Dialect::YSweet) => tracing::debug!(reason = reason.name(), "a write is refused, its client stays"),
         }
     }
 
     fn close(&self, reason: CloseReason) {
-        self.close_with(reason, error::close_frame(reason));
+        let dialect = self.dialect().unwrap_or_default();
+        self.close_with(reason, error::close_frame(reason, dialect));
     }
 }
 

@@ -1,7 +1,8 @@
-//! One WebSocket in one document, from the 101 to the last byte: one task, one timer, no buffer while idle.
+//! One WebSocket, from the 101 to the last byte: one task, one timer, no buffer while idle. What the messages in it mean
+//! is the [`Conversation`]'s concern.
 //!
 //! Reading: when the socket has bytes they are read into a buffer that belongs to the thread, decoded and parsed there,
-//! and each message is offered to the document at once. Only when the document's inbox is full is the message copied,
+//! and each message is offered to its document at once. Only when the document's inbox is full is the message copied,
 //! with what was read after it; until it is taken nothing more is read, and that is how back-pressure reaches the client.
 //!
 //! Writing is the [`Outbox`]'s; this task flushes what could not be written at once, keeps the client's watchdog quiet
@@ -11,8 +12,8 @@ use std::cell::RefCell;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -20,19 +21,17 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Sleep;
 
+use super::conversation::{Conversation, Reaction, Undecided};
 use super::documents::DocumentPeer;
 use super::error;
 use super::outbox::{Outbox, Output, Progress};
-use crate::hub::{Delivery, FrameKind, HubError, PeerSink};
+use crate::hub::{Delivery, FrameKind, PeerSink};
 use crate::limits;
 use crate::wire::close::CloseReason;
-use crate::wire::dialect::Dialect;
+use crate::wire::dialect::{Address, Dialect};
 use crate::wire::frame::{self, Decoder, Input, Message};
-use crate::wire::message::{ClientMessage, ServerMessage};
-use crate::wire::ywebsocket;
+use crate::wire::message::ServerMessage;
 
-/// [`ywebsocket::KEEPALIVE`] as a frame.
-static KEEPALIVE_FRAME: Bytes = Bytes::from_static(&[0x82, 3, 1, 1, 0]);
 /// A ping without payload.
 static PING_FRAME: Bytes = Bytes::from_static(&[0x89, 0]);
 
@@ -56,6 +55,12 @@ pub(super) struct Timing {
     pub close: Duration,
     /// Between a denial and its close frame, least and most.
     pub hold: (Duration, Duration),
+    /// For the first message.
+    pub first: Duration,
+    /// For the token of a document, once it was spoken of.
+    pub auth: Duration,
+    /// Between the question for another token and the end of the old one.
+    pub renewal: Duration,
 }
 
 impl Timing {
@@ -67,6 +72,9 @@ impl Timing {
         stall: limits::WRITE_STALL_TIMEOUT,
         close: limits::CLOSE_TIMEOUT,
         hold: (limits::DENIAL_HOLD_MIN, limits::DENIAL_HOLD_MAX),
+        first: limits::FIRST_MESSAGE_TIMEOUT,
+        auth: limits::AUTH_TIMEOUT,
+        renewal: limits::TOKEN_RENEWAL,
     };
 }
 
@@ -77,7 +85,7 @@ const PINGS_MISSED_MAX: u8 = 2;
 
 /// How the conversation with a client ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     /// A close frame is queued; the closing handshake follows.
     Close,
     /// The socket ended or failed.
@@ -96,23 +104,34 @@ enum Ingested {
     End(Ending),
 }
 
+/// What follows from a message for the connection.
+enum Reacted {
+    Next,
+    Hold,
+    End(Ending),
+}
+
 /// A message that waits for room in the document's inbox, and what was read behind it.
-struct Held {
+pub(super) struct Held {
     /// Payload of the message's frame; it was parsed once and is valid.
     frame: Vec<u8>,
     /// Bytes of the stream that are not decoded yet.
     rest: Vec<u8>,
 }
 
-/// What becomes of requests for an ack. y-sweet's client asks as soon as it is connected, about all that it has done, and
-/// only then says in its SyncStep2 what it did while it was away: an ack before that would call it saved (P1).
-enum EarlyAck {
-    /// None has come.
-    None,
-    /// The last one, held back.
-    Held(Vec<u8>),
-    /// The client has said what it has; requests go through.
-    Through,
+impl Held {
+    /// Bytes that were read before anybody listened.
+    pub(super) fn rest(rest: Vec<u8>) -> Self {
+        Self { frame: Vec::new(), rest }
+    }
+}
+
+/// What a client began with.
+pub(super) struct First {
+    /// What it speaks.
+    pub(super) dialect: Dialect,
+    /// Its first message, if it has come whole; else the decoder has what there is of it.
+    pub(super) held: Option<Box<Held>>,
 }
 
 /// One client's connection. Dropping it ends the connection, whatever state it is in.
@@ -125,15 +144,9 @@ pub(super) struct Session {
     garbage: u32,
     /// Pings answered in the second that began at the instant.
     pings: (Instant, u32),
-    /// When the client's token has expired; never, where none is asked for. By the wall clock, which may be set: the timer
-    /// that watches over it runs at least as often as a ping is due.
-    ends: Option<SystemTime>,
     /// When y-sweet's client asked for the first ack since it was last told something; `None` when there is none, or when
     /// that cannot end its patience any more.
     ack_asked: Option<Instant>,
-    /// The last request for an ack that y-sweet's client made before it had answered our SyncStep1, as a frame's payload; or
-    /// none of that is to be held back any more.
-    early_ack: EarlyAck,
     /// When the next ping is due.
     ping_at: Instant,
     /// Pings in a row that nothing followed.
@@ -146,19 +159,17 @@ pub(super) struct Session {
 
 impl Session {
     /// Takes over a socket after its handshake.
-    pub(super) fn new(stream: TcpStream, dialect: Dialect, timing: &'static Timing) -> Self {
+    pub(super) fn new(stream: TcpStream, timing: &'static Timing) -> Self {
         let (reader, writer) = stream.into_split();
         let now = Instant::now();
         Self {
-            outbox: Arc::new(Outbox::new(writer, dialect)),
+            outbox: Arc::new(Outbox::new(writer)),
             reader,
             decoder: Decoder::default(),
             timing,
             garbage: 0,
             pings: (now, 0),
-            ends: None,
             ack_asked: None,
-            early_ack: if dialect == Dialect::YSweet { EarlyAck::None } else { EarlyAck::Through },
             ping_at: now + timing.ping,
             pings_missed: 0,
             heard: true,
@@ -171,18 +182,50 @@ impl Session {
         &self.outbox
     }
 
-    /// Converses until one side ends it, or until `ends_s` in seconds since 1970. `early` is what the client sent with its
-    /// handshake. The future is large: box it.
-    pub(super) async fn run<P: DocumentPeer>(mut self, peer: P, early: Vec<u8>, ends_s: Option<u64>) {
-        // A time past what the clock can say is none.
-        self.ends = ends_s.and_then(|ends_s| UNIX_EPOCH.checked_add(Duration::from_secs(ends_s)));
-        let ending = self.converse(&peer, early).await;
-        // Whatever the closing handshake takes, the client has left the document.
-        drop(peer);
-        if self.outbox.dialect() == Dialect::YSweet && self.outbox.closing().is_some_and(CloseReason::comes_again) {
+    /// Reads until it is plain what the client speaks, which is when the first byte of its first message has come; the
+    /// rest of it may be large, and the client a stranger.
+    ///
+    /// # Errors
+    /// How the connection ended before.
+    pub(super) async fn first(&mut self, early: Vec<u8>) -> Result<First, Ending> {
+        let mut nobody = Undecided { until: Instant::now() + self.timing.first };
+        let mut timer = pin!(tokio::time::sleep_until(self.next_due(&nobody).into()));
+        let mut ingested = self.ingest_owned(early, &mut nobody);
+        loop {
+            let held = match ingested {
+                Ingested::All => None,
+                Ingested::Held(held) => Some(held),
+                Ingested::End(ending) => return Err(ending),
+            };
+            let begun = held.as_ref().map(|held| &held.frame[..]).or_else(|| self.decoder.begun());
+            if let Some(begun) = begun {
+                let dialect = Dialect::of_first_frame(begun);
+                self.outbox.set_dialect(dialect);
+                return Ok(First { dialect, held });
+            }
+            ingested = std::future::poll_fn(|cx| {
+                let ingested = self.poll_ingest(cx, timer.as_mut(), &mut nobody);
+                // Nothing more is read of a message whose beginning is there.
+                if self.decoder.begun().is_some() { Poll::Ready(Ingested::All) } else { ingested }
+            })
+            .await;
+        }
+    }
+
+    /// Converses until one side ends it. The future is large: box it.
+    pub(super) async fn run<C: Conversation>(mut self, mut conversation: C, held: Option<Box<Held>>) {
+        let ending = self.converse(&mut conversation, held).await;
+        // Whatever the closing handshake takes, the client has left its documents.
+        drop(conversation);
+        if self.is_ysweet() && self.outbox.closing().is_some_and(CloseReason::comes_again) {
             // Its client comes back without delay, whatever the code (WIRE g-s3): 100 connects in 2.5 s.
             tokio::time::sleep(self.timing.hold.0).await;
         }
+        self.end(ending).await;
+    }
+
+    /// The connection has ended before it was known what for.
+    pub(super) async fn give_up(mut self, ending: Ending) {
         self.end(ending).await;
     }
 
@@ -195,9 +238,18 @@ impl Session {
     /// Tells the client that it may not stay, and closes after `hold`. Clients before 3.1 come back whatever the code, and
     /// at once when the connection was short (WIRE g6). What the client sends meanwhile is passed over: nothing is loaded
     /// and nothing kept on its behalf.
-    pub(super) async fn deny(mut self, text: &'static str, reason: CloseReason, hold: Duration, early: Vec<u8>) {
-        let message = ywebsocket::encode(&ServerMessage::PermissionDenied(Bytes::from_static(text.as_bytes())));
-        self.outbox.deliver(&frame::binary(&[&message]), FrameKind::Control);
+    pub(super) async fn deny(
+        mut self,
+        text: &'static str,
+        reason: CloseReason,
+        hold: Duration,
+        held: Option<Box<Held>>,
+    ) {
+        let message = ServerMessage::PermissionDenied(Bytes::from_static(text.as_bytes()));
+        if let Some(frame) = Address::YWebsocket.frames(&message) {
+            self.outbox.deliver(&frame, FrameKind::Control);
+        }
+        let early = held.map(|held| held.rest).unwrap_or_default();
         let ending = match tokio::time::timeout(hold, self.pass_over(early)).await {
             Ok(ending) => ending,
             Err(_) => {
@@ -218,7 +270,7 @@ impl Session {
             loop {
                 while let Poll::Ready(output) = self.outbox.poll_output(cx) {
                     match output {
-                        Output::CaughtUp => {}
+                        Output::CaughtUp(_) | Output::Ended(_) => {}
                         Output::Closing => return Poll::Ready(Ending::Close),
                         Output::Gone => return Poll::Ready(Ending::Gone),
                     }
@@ -247,33 +299,62 @@ impl Session {
         .await
     }
 
-    async fn converse<P: DocumentPeer>(&mut self, peer: &P, early: Vec<u8>) -> Ending {
-        let mut timer = pin!(tokio::time::sleep_until(self.next_due().into()));
-        let mut ingested = self.ingest_owned(early, peer);
+    async fn converse<C: Conversation>(&mut self, conversation: &mut C, held: Option<Box<Held>>) -> Ending {
+        let mut timer = pin!(tokio::time::sleep_until(self.next_due(conversation).into()));
+        let mut ingested = self.begin(conversation, held);
         loop {
             ingested = match ingested {
-                Ingested::All => std::future::poll_fn(|cx| self.poll_ingest(cx, timer.as_mut(), peer)).await,
-                Ingested::Held(held) => self.hand_over(held, timer.as_mut(), peer).await,
+                Ingested::All => std::future::poll_fn(|cx| self.poll_ingest(cx, timer.as_mut(), conversation)).await,
+                Ingested::Held(held) => self.hand_over(held, timer.as_mut(), conversation).await,
                 Ingested::End(ending) => return ending,
             };
         }
     }
 
+    /// What may come depends on what has been said.
+    fn allow<C: Conversation>(&mut self, conversation: &C) -> Result<(), frame::FrameError> {
+        self.decoder.allow(conversation.message_bytes_max(), conversation.hears_oversized())
+    }
+
+    /// The client's first message, which has come before there was a conversation.
+    fn begin<C: Conversation>(&mut self, conversation: &mut C, held: Option<Box<Held>>) -> Ingested {
+        if let Err(error) = self.allow(conversation) {
+            return self.close(error::frame_reason(error));
+        }
+        let Some(held) = held else { return Ingested::All };
+        let Held { frame, mut rest } = *held;
+        if frame.is_empty() {
+            return self.ingest_owned(rest, conversation);
+        }
+        let (mut messages, garbage) = (0, self.garbage);
+        let reaction = conversation.hear(&frame);
+        let ingested = match self.react(reaction, &mut messages) {
+            Reacted::Next => None,
+            Reacted::Hold => Some(Ingested::Held(Box::new(Held { frame, rest: std::mem::take(&mut rest) }))),
+            Reacted::End(ending) => Some(Ingested::End(ending)),
+        };
+        self.count(messages, garbage);
+        ingested.unwrap_or_else(|| self.digest(&mut rest, conversation))
+    }
+
     /// Upkeep, then reading, until there is something to react to.
-    fn poll_ingest<P: DocumentPeer>(
+    fn poll_ingest<C: Conversation>(
         &mut self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Sleep>,
-        peer: &P,
+        conversation: &mut C,
     ) -> Poll<Ingested> {
-        if let Poll::Ready(ending) = self.poll_upkeep(cx, timer.as_mut(), peer) {
+        if let Poll::Ready(ending) = self.poll_upkeep(cx, timer.as_mut(), conversation) {
             return Poll::Ready(Ingested::End(ending));
         }
         for _ in 0..READS_PER_POLL_MAX {
             let ingested = READ_BUFFER.with_borrow_mut(|buffer| {
-                let mut buffer = ReadBuf::new(buffer);
+                let within = conversation.read_bytes_max().min(buffer.len());
+                let mut buffer = ReadBuf::new(buffer.get_mut(..within).unwrap_or_default());
                 match ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer)) {
-                    Ok(()) if !buffer.filled().is_empty() => Poll::Ready(self.ingest(buffer.filled_mut(), peer)),
+                    Ok(()) if !buffer.filled().is_empty() => {
+                        Poll::Ready(self.ingest(buffer.filled_mut(), conversation))
+                    }
                     Ok(()) | Err(_) => Poll::Ready(Ingested::End(Ending::Gone)),
                 }
             });
@@ -281,7 +362,7 @@ impl Session {
                 Poll::Ready(Ingested::All) => {}
                 Poll::Ready(held_or_end) => return Poll::Ready(held_or_end),
                 Poll::Pending => {
-                    self.watch_ack(cx, timer);
+                    self.watch(cx, timer, conversation);
                     return Poll::Pending;
                 }
             }
@@ -292,10 +373,16 @@ impl Session {
     }
 
     /// Waits until the document takes the held message, flushing and pinging meanwhile, then goes on behind it.
-    async fn hand_over<P: DocumentPeer>(&mut self, held: Box<Held>, mut timer: Pin<&mut Sleep>, peer: &P) -> Ingested {
+    async fn hand_over<C: Conversation>(
+        &mut self,
+        held: Box<Held>,
+        mut timer: Pin<&mut Sleep>,
+        conversation: &mut C,
+    ) -> Ingested {
         let Held { frame, rest } = *held;
-        let Ok(Some(message)) = ywebsocket::parse(&frame) else { return self.ingest_owned(rest, peer) };
-        let answers = matches!(message, ClientMessage::SyncStep2(_));
+        let Some((peer, message)) = conversation.recipient(&frame) else {
+            return self.ingest_owned(rest, conversation);
+        };
         // Boxed, since most sessions never come here and should not carry its state.
         let mut sending = Box::pin(peer.send(message));
         self.blocked = true;
@@ -304,8 +391,8 @@ impl Session {
         let sent = std::future::poll_fn(|cx| match sending.as_mut().poll(cx) {
             Poll::Ready(sent) => Poll::Ready(Ok(sent)),
             Poll::Pending => {
-                let ending = self.poll_upkeep(cx, timer.as_mut(), peer);
-                self.watch_ack(cx, timer.as_mut());
+                let ending = self.poll_upkeep(cx, timer.as_mut(), conversation);
+                self.watch(cx, timer.as_mut(), conversation);
                 ending.map(Err)
             }
         })
@@ -316,10 +403,9 @@ impl Session {
         match sent {
             Ok(Ok(())) => {
                 self.outbox.heard.messages.fetch_add(1, Ordering::Relaxed);
-                let early_ack = if answers { self.take_early_ack() } else { None };
-                match early_ack {
+                match conversation.follow_up() {
                     Some(frame) => Ingested::Held(Box::new(Held { frame, rest })),
-                    None => self.digest(&mut { rest }, peer),
+                    None => self.digest(&mut { rest }, conversation),
                 }
             }
             Ok(Err(error)) => self.close(error::close_reason(&error)),
@@ -327,21 +413,27 @@ impl Session {
         }
     }
 
-    fn ingest_owned<P: DocumentPeer>(&mut self, mut bytes: Vec<u8>, peer: &P) -> Ingested {
-        self.ingest(&mut bytes, peer)
+    fn ingest_owned<C: Conversation>(&mut self, mut bytes: Vec<u8>, conversation: &mut C) -> Ingested {
+        self.ingest(&mut bytes, conversation)
     }
 
     /// Decodes a piece of the stream and acts on each message in it.
-    fn ingest<P: DocumentPeer>(&mut self, bytes: &mut [u8], peer: &P) -> Ingested {
+    fn ingest<C: Conversation>(&mut self, bytes: &mut [u8], conversation: &mut C) -> Ingested {
         self.heard |= !bytes.is_empty();
         self.outbox.heard.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.digest(bytes, peer)
+        self.digest(bytes, conversation)
     }
 
     /// The same for bytes that were counted before.
-    fn digest<P: DocumentPeer>(&mut self, bytes: &mut [u8], peer: &P) -> Ingested {
+    fn digest<C: Conversation>(&mut self, bytes: &mut [u8], conversation: &mut C) -> Ingested {
         let (mut messages, garbage) = (0, self.garbage);
-        let ingested = self.work_off(bytes, peer, &mut messages);
+        let ingested = self.work_off(bytes, conversation, &mut messages);
+        self.count(messages, garbage);
+        ingested
+    }
+
+    /// Counts messages understood, and what has become garbage since there was so much of it.
+    fn count(&self, messages: u64, garbage: u32) {
         let heard = &self.outbox.heard;
         if messages > 0 {
             heard.messages.fetch_add(messages, Ordering::Relaxed);
@@ -349,51 +441,25 @@ impl Session {
         if self.garbage > garbage {
             heard.malformed.fetch_add(self.garbage - garbage, Ordering::Relaxed);
         }
-        ingested
     }
 
-    fn work_off<P: DocumentPeer>(&mut self, bytes: &mut [u8], peer: &P, messages: &mut u64) -> Ingested {
+    fn work_off<C: Conversation>(&mut self, bytes: &mut [u8], conversation: &mut C, messages: &mut u64) -> Ingested {
         let mut input = Input::new(bytes);
         loop {
-            let garbage = match self.decoder.next(&mut input) {
+            if let Err(error) = self.allow(conversation) {
+                return self.close(error::frame_reason(error));
+            }
+            let reaction = match self.decoder.next(&mut input) {
                 Ok(None) => return Ingested::All,
-                Ok(Some(Message::Binary(frame))) => match ywebsocket::parse(frame) {
-                    Ok(Some(ClientMessage::AckRequest(_))) if !matches!(self.early_ack, EarlyAck::Through) => {
-                        self.early_ack = EarlyAck::Held(frame.to_vec());
-                        *messages += 1;
-                        false
+                Ok(Some(Message::Binary(frame))) => match conversation.hear(frame) {
+                    Reaction::Full => {
+                        let held = Held { frame: frame.to_vec(), rest: input.rest().to_vec() };
+                        return Ingested::Held(Box::new(held));
                     }
-                    Ok(Some(message)) => match offer(peer, message) {
-                        Some(Ok(())) => {
-                            *messages += 1;
-                            let asks = matches!(message, ClientMessage::AckRequest(_));
-                            let answers = matches!(message, ClientMessage::SyncStep2(_));
-                            if asks {
-                                self.note_ack_asked();
-                            }
-                            if answers && let Some(frame) = self.take_early_ack() {
-                                let rest = input.rest().to_vec();
-                                return Ingested::Held(Box::new(Held { frame, rest }));
-                            }
-                            false
-                        }
-                        Some(Err(error)) => {
-                            let reason = error::close_reason(&error);
-                            return self.close(reason);
-                        }
-                        None => {
-                            let held = Held { frame: frame.to_vec(), rest: input.rest().to_vec() };
-                            return Ingested::Held(Box::new(held));
-                        }
-                    },
-                    Ok(None) => false,
-                    Err(error) => {
-                        tracing::debug!(%error, bytes = frame.len(), "a client sent a malformed message");
-                        true
-                    }
+                    reaction => reaction,
                 },
-                // No client of this dialect sends text (WIRE §0).
-                Ok(Some(Message::Text(_))) => true,
+                Ok(Some(Message::Text(text))) => conversation.hear_text(text),
+                Ok(Some(Message::Oversized(beginning))) => conversation.hear_oversized(beginning),
                 Ok(Some(Message::Ping(payload))) => {
                     let now = Instant::now();
                     if now.saturating_duration_since(self.pings.0) >= Duration::from_secs(1) {
@@ -403,10 +469,10 @@ impl Session {
                         self.pings.1 += 1;
                         self.outbox.deliver_quietly(&frame::pong(payload));
                     }
-                    false
+                    Reaction::Nothing
                 }
                 // `heard` has noted the sign of life.
-                Ok(Some(Message::Pong(_))) => false,
+                Ok(Some(Message::Pong(_))) => Reaction::Nothing,
                 Ok(Some(Message::Close { code, reason })) => {
                     tracing::trace!(code, reason, "a client closes");
                     self.outbox.close_with(CloseReason::Client, frame::close(code, ""));
@@ -417,13 +483,39 @@ impl Session {
                     return self.close(error::frame_reason(error));
                 }
             };
-            if garbage {
-                self.garbage += 1;
-                if self.garbage > limits::GARBAGE_MESSAGES_MAX {
-                    return self.close(CloseReason::Garbage);
-                }
+            match self.react(reaction, messages) {
+                Reacted::Next | Reacted::Hold => {}
+                Reacted::End(ending) => return Ingested::End(ending),
+            }
+            if let Some(frame) = conversation.follow_up() {
+                return Ingested::Held(Box::new(Held { frame, rest: input.rest().to_vec() }));
             }
         }
+    }
+
+    /// What follows from a reaction for the connection.
+    fn react(&mut self, reaction: Reaction, messages: &mut u64) -> Reacted {
+        match reaction {
+            Reaction::Taken => *messages += 1,
+            Reaction::Asked => {
+                *messages += 1;
+                self.note_ack_asked();
+            }
+            Reaction::Nothing => {}
+            Reaction::Garbage => {
+                self.garbage += 1;
+                if self.garbage > limits::GARBAGE_MESSAGES_MAX {
+                    self.outbox.close(CloseReason::Garbage);
+                    return Reacted::End(Ending::Close);
+                }
+            }
+            Reaction::Full => return Reacted::Hold,
+            Reaction::End(reason) => {
+                self.outbox.close(reason);
+                return Reacted::End(Ending::Close);
+            }
+        }
+        Reacted::Next
     }
 
     fn close(&self, reason: CloseReason) -> Ingested {
@@ -432,41 +524,38 @@ impl Session {
     }
 
     /// Flushes and does what is due; ready only when the conversation is over.
-    fn poll_upkeep<P: DocumentPeer>(
+    fn poll_upkeep<C: Conversation>(
         &mut self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Sleep>,
-        peer: &P,
+        conversation: &mut C,
     ) -> Poll<Ending> {
         while let Poll::Ready(output) = self.outbox.poll_output(cx) {
             match output {
-                Output::CaughtUp => peer.caught_up(),
+                Output::CaughtUp(places) => conversation.caught_up(&places),
+                Output::Ended(places) => conversation.ended(&places),
                 Output::Closing => return Poll::Ready(Ending::Close),
                 Output::Gone => return Poll::Ready(Ending::Gone),
             }
         }
         while timer.as_mut().poll(cx).is_ready() {
-            if let Some(ending) = self.tick(Instant::now()) {
+            if let Some(ending) = self.tick(Instant::now(), conversation) {
                 return Poll::Ready(ending);
             }
-            timer.as_mut().reset(self.next_due().into());
+            timer.as_mut().reset(self.next_due(conversation).into());
         }
         Poll::Pending
     }
 
-    /// The client has said what it has: what was held back goes on, and nothing is held back any more.
-    fn take_early_ack(&mut self) -> Option<Vec<u8>> {
-        match std::mem::replace(&mut self.early_ack, EarlyAck::Through) {
-            EarlyAck::Held(frame) => Some(frame),
-            EarlyAck::None | EarlyAck::Through => None,
+    /// The client has asked for an ack, and if it is y-sweet's, its patience is short from now on (WIRE g-s2).
+    fn note_ack_asked(&mut self) {
+        if self.is_ysweet() && self.ack_asked.is_none_or(|asked| self.has_said_since(asked)) {
+            self.ack_asked = Some(Instant::now());
         }
     }
 
-    /// The client has asked for an ack, and if it is y-sweet's, its patience is short from now on (WIRE g-s2).
-    fn note_ack_asked(&mut self) {
-        if self.outbox.dialect() == Dialect::YSweet && self.ack_asked.is_none_or(|asked| self.has_said_since(asked)) {
-            self.ack_asked = Some(Instant::now());
-        }
+    fn is_ysweet(&self) -> bool {
+        self.outbox.dialect() == Some(Dialect::YSweet)
     }
 
     /// Frames that wait will be heard when they arrive; nothing that is queued behind them could be sooner.
@@ -474,14 +563,13 @@ impl Session {
         self.outbox.said_at().is_none_or(|said| said >= asked)
     }
 
-    /// Brings the timer forward to when a keep-alive is due for want of an ack.
-    fn watch_ack(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) {
-        let Some(asked) = self.ack_asked else { return };
-        if self.has_said_since(asked) {
-            self.ack_asked = None;
-            return;
-        }
-        let due = (asked + self.timing.ack_silence).into();
+    /// Brings the timer forward to what has come to be due before it: a keep-alive for want of an ack, or what the
+    /// conversation has on its mind now.
+    fn watch<C: Conversation>(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, conversation: &mut C) {
+        self.ack_asked.take_if(|asked| self.outbox.said_at().is_none_or(|said| said >= *asked));
+        let ack = self.ack_asked.map(|asked| asked + self.timing.ack_silence);
+        let theirs = conversation.due_has_changed().then(|| self.next_due(conversation));
+        let Some(due) = ack.into_iter().chain(theirs).min().map(Into::into) else { return };
         if due < timer.deadline() {
             timer.as_mut().reset(due);
             if timer.poll(cx).is_ready() {
@@ -491,16 +579,18 @@ impl Session {
     }
 
     /// Does what is due at `now`.
-    fn tick(&mut self, now: Instant) -> Option<Ending> {
-        if self.ends.is_some_and(|ends| ends <= SystemTime::now()) {
-            self.outbox.close(CloseReason::TokenExpired);
+    fn tick<C: Conversation>(&mut self, now: Instant, conversation: &mut C) -> Option<Ending> {
+        if let Some(reason) = conversation.tick(now) {
+            self.outbox.close(reason);
             return Some(Ending::Close);
         }
         let progress = self.outbox.progress(now);
         match progress {
             Progress::Waiting(since) if since >= self.timing.stall => return Some(Ending::Dead),
             Progress::Silent(since) if since >= self.timing.keepalive => {
-                if self.outbox.deliver(&KEEPALIVE_FRAME, FrameKind::Control) == Delivery::Closed {
+                if let Some(frame) = conversation.keepalive()
+                    && self.outbox.deliver(&frame, FrameKind::Control) == Delivery::Closed
+                {
                     return Some(self.closed());
                 }
             }
@@ -508,7 +598,8 @@ impl Session {
         }
         if let Some(asked) = self.ack_asked.take_if(|asked| now >= *asked + self.timing.ack_silence)
             && !self.has_said_since(asked)
-            && self.outbox.deliver(&KEEPALIVE_FRAME, FrameKind::Control) == Delivery::Closed
+            && let Some(frame) = conversation.keepalive()
+            && self.outbox.deliver(&frame, FrameKind::Control) == Delivery::Closed
         {
             return Some(self.closed());
         }
@@ -537,7 +628,7 @@ impl Session {
     }
 
     /// When [`Session::tick`] has something to do, unless bytes move before.
-    fn next_due(&self) -> Instant {
+    fn next_due<C: Conversation>(&self, conversation: &C) -> Instant {
         let now = Instant::now();
         let output = match self.outbox.progress(now) {
             Progress::Silent(since) => self.timing.keepalive.saturating_sub(since),
@@ -545,12 +636,10 @@ impl Session {
             Progress::Waiting(since) => self.timing.stall.saturating_sub(since).min(self.timing.keepalive),
         };
         // Due together with the ping at the latest, so that no time is too far away to be added.
-        let ends = self
-            .ends
-            .map(|ends| now + ends.duration_since(SystemTime::now()).unwrap_or_default().min(self.timing.ping));
+        let theirs = conversation.due_in(now).map(|due_in| now + due_in.min(self.timing.ping));
         let ack = self.ack_asked.map_or(self.ping_at, |asked| asked + self.timing.ack_silence);
         let due = self.ping_at.min(now + output).min(ack);
-        ends.map_or(due, |ends| due.min(ends))
+        theirs.map_or(due, |theirs| due.min(theirs))
     }
 
     /// Sees the connection to its end.
@@ -605,19 +694,6 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.outbox.abandon(false);
-    }
-}
-
-/// Offers a message to the document once; `None` when it would have to wait.
-///
-/// The read buffer belongs to the thread and cannot be lent to a future that outlives this call; a future that has not
-/// sent can be dropped and made again over a copy. Turns are shared out by buffers read ([`READS_PER_POLL_MAX`]), not by
-/// tokio's budget, which would run out in the middle of a buffer of small messages and have the rest copied.
-fn offer<P: DocumentPeer>(peer: &P, message: ClientMessage<'_>) -> Option<Result<(), HubError>> {
-    let sending = pin!(tokio::task::unconstrained(peer.send(message)));
-    match sending.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(sent) => Some(sent),
-        Poll::Pending => None,
     }
 }
 

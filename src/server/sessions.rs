@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use super::outbox::{Ended, Outbox, Traffic};
+use super::outbox::{Ended, Outbox, Place, Traffic};
 use crate::auth::{Holder, Revocation};
 use crate::hub::PeerSink;
 use crate::ids::{ConnId, DocName};
@@ -50,12 +50,38 @@ struct Open {
 /// One session. There may be a hundred thousand of them, so what is here is shared or small.
 struct Entry {
     outbox: Arc<Outbox>,
-    doc: DocName,
+    within: Within,
     remote: Option<SocketAddr>,
     /// Milliseconds since 1970.
     since_ms: u64,
+}
+
+/// Which documents a session is in.
+enum Within {
+    /// None yet, or none any more.
+    Nothing,
+    /// The only one that it can be in.
+    One(Visit),
+    /// Several, each with a sink of its own.
+    Many(BTreeMap<Place, (Visit, Arc<dyn PeerSink>)>),
+}
+
+/// A session in one document.
+struct Visit {
+    doc: DocName,
     /// To whom the document is open in it.
     holder: Holder,
+}
+
+impl Within {
+    fn visits(&self) -> impl Iterator<Item = &Visit> {
+        let (one, many) = match self {
+            Within::Nothing => (None, None),
+            Within::One(visit) => (Some(visit), None),
+            Within::Many(visits) => (None, Some(visits)),
+        };
+        one.into_iter().chain(many.into_iter().flatten().map(|(_, (visit, _))| visit))
+    }
 }
 
 /// One session, for admins.
@@ -63,10 +89,14 @@ struct Entry {
 pub(super) struct Connection {
     /// Never given twice while the server runs.
     pub(super) id: u64,
-    doc: DocName,
+    /// The document, if it is in exactly one.
+    doc: Option<DocName>,
+    /// All documents that it is in.
+    docs: Vec<Visited>,
     /// Where it comes from; behind a proxy, the proxy.
     remote: Option<SocketAddr>,
-    dialect: &'static str,
+    /// What its client speaks, once it has spoken.
+    dialect: Option<&'static str>,
     since_ms: u64,
     received_bytes: u64,
     received_messages: u64,
@@ -74,12 +104,20 @@ pub(super) struct Connection {
     sent_messages: u64,
     /// Bytes that wait for its socket.
     waiting_bytes: u64,
-    /// The subject of its token, if it has one.
+    /// The subject of its token, if it has one and is in one document.
     user: Option<Arc<str>>,
     /// It reads too slowly and will get one diff instead of what was dropped.
     behind: bool,
     /// The code it is being closed with.
     closing: Option<u16>,
+}
+
+/// A document that a session is in, for admins.
+#[derive(Debug, Serialize)]
+struct Visited {
+    doc: DocName,
+    /// The subject of the token that opened it, if it has one.
+    user: Option<Arc<str>>,
 }
 
 /// Which sessions to list.
@@ -104,8 +142,8 @@ pub(super) struct Tally {
 /// All sessions together.
 #[derive(Debug)]
 pub(super) struct Counts {
-    /// Open now.
-    pub(super) open: BTreeMap<Dialect, Tally>,
+    /// Open now, by what they speak; under `None` those that have said nothing yet.
+    pub(super) open: BTreeMap<Option<Dialect>, Tally>,
     pub(super) waiting_bytes: u64,
     /// Of those open and of those that have ended.
     pub(super) traffic: Traffic,
@@ -119,13 +157,7 @@ pub(super) struct Counts {
 
 impl Sessions {
     /// Enters a session until the guard is dropped. One that comes while draining is closed at once.
-    pub(super) fn register(
-        &self,
-        outbox: Arc<Outbox>,
-        doc: DocName,
-        remote: Option<SocketAddr>,
-        holder: Holder,
-    ) -> Registered {
+    pub(super) fn register(&self, outbox: Arc<Outbox>, remote: Option<SocketAddr>) -> Registered {
         let since_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let mut open = self.open();
         if open.draining {
@@ -133,7 +165,7 @@ impl Sessions {
         }
         open.last_id += 1;
         let id = ConnId(open.last_id);
-        open.by_id.insert(id, Entry { outbox, doc, remote, since_ms, holder });
+        open.by_id.insert(id, Entry { outbox, within: Within::Nothing, remote, since_ms });
         drop(open);
         Registered { sessions: self.clone(), id }
     }
@@ -162,20 +194,31 @@ impl Sessions {
     pub(super) fn list(&self, query: &ConnectionQuery) -> Vec<Connection> {
         let open = self.open();
         let later = open.by_id.range((Bound::Excluded(query.after), Bound::Unbounded));
-        let wanted = later.filter(|(_, entry)| query.doc.as_ref().is_none_or(|doc| *doc == entry.doc));
+        let is_in = |entry: &Entry, doc: &DocName| entry.within.visits().any(|visit| visit.doc == *doc);
+        let wanted = later.filter(|(_, entry)| query.doc.as_ref().is_none_or(|doc| is_in(entry, doc)));
         wanted.take(query.limit).map(|(id, entry)| entry.describe(*id)).collect()
     }
 
-    /// Closes every session to which what `revocation` takes back was granted, and says how many those were. A revocation
-    /// of one document leaves the token good for others, so its code is another (WIRE §6).
+    /// Ends every session in a document to which what `revocation` takes back was granted, and says how many those were.
+    /// A revocation of one document leaves the token good for others, so its code is another (WIRE §6).
     pub(super) fn revoke(&self, revocation: &Revocation) -> usize {
         let reason = if revocation.doc.is_some() { CloseReason::Forbidden } else { CloseReason::Unauthorized };
-        let concerned: Vec<Arc<Outbox>> = {
+        let concerns = |visit: &Visit| revocation.concerns(&visit.holder, &visit.doc);
+        let mut concerned: Vec<Arc<dyn PeerSink>> = Vec::new();
+        {
             let open = self.open();
-            let concerns = |entry: &&Entry| revocation.concerns(&entry.holder, &entry.doc);
-            open.by_id.values().filter(concerns).map(|entry| entry.outbox.clone()).collect()
-        };
-        concerned.iter().for_each(|outbox| outbox.close(reason));
+            for entry in open.by_id.values() {
+                match &entry.within {
+                    Within::One(visit) if concerns(visit) => concerned.push(entry.outbox.clone()),
+                    Within::Nothing | Within::One(_) => {}
+                    Within::Many(visits) => {
+                        let all = visits.values().filter(|(visit, _)| concerns(visit));
+                        concerned.extend(all.map(|(_, sink)| sink.clone()));
+                    }
+                }
+            }
+        }
+        concerned.iter().for_each(|sink| sink.close(reason));
         concerned.len()
     }
 
@@ -193,7 +236,8 @@ impl Sessions {
     pub(super) fn counts(&self) -> Counts {
         let open = self.open();
         let (mut traffic, mut waiting_bytes) = (open.ended, 0);
-        let mut tallies = BTreeMap::from(Dialect::ALL.map(|dialect| (dialect, Tally::default())));
+        let all = Dialect::ALL.map(Some).into_iter().chain([None]);
+        let mut tallies: BTreeMap<_, _> = all.map(|dialect| (dialect, Tally::default())).collect();
         for entry in open.by_id.values() {
             let load = entry.outbox.load();
             traffic += entry.outbox.traffic();
@@ -259,20 +303,25 @@ impl Counts {
 impl Entry {
     fn describe(&self, id: ConnId) -> Connection {
         let (traffic, load) = (self.outbox.traffic(), self.outbox.load());
+        let visited = |visit: &Visit| Visited { doc: visit.doc.clone(), user: visit.holder.subject.clone() };
+        let docs: Vec<Visited> = self.within.visits().map(visited).collect();
+        let only = if docs.len() == 1 { docs.first() } else { None };
+        let (doc, user) = only.map(|only| (only.doc.clone(), only.user.clone())).unzip();
         Connection {
             id: id.0,
-            doc: self.doc.clone(),
+            doc,
+            docs,
             remote: self.remote,
-            dialect: self.outbox.dialect().name(),
+            dialect: self.outbox.dialect().map(Dialect::name),
             since_ms: self.since_ms,
             received_bytes: traffic.bytes_in,
             received_messages: traffic.messages_in,
             sent_bytes: traffic.bytes_out,
             sent_messages: traffic.messages_out,
             waiting_bytes: load.waiting_bytes as u64,
-            user: self.holder.subject.clone(),
+            user: user.flatten(),
             behind: load.behind,
-            closing: load.closing.map(CloseReason::ywebsocket_code),
+            closing: load.closing.map(|reason| reason.code(self.outbox.dialect().unwrap_or_default())),
         }
     }
 }
@@ -281,6 +330,39 @@ impl Entry {
 pub(super) struct Registered {
     sessions: Sessions,
     id: ConnId,
+}
+
+impl Registered {
+    /// It is in this document, the only one that it can be in.
+    pub(super) fn enter(&self, doc: DocName, holder: Holder) {
+        self.change(|within| *within = Within::One(Visit { doc, holder }));
+    }
+
+    /// It is also in this document.
+    pub(super) fn enter_at(&self, place: Place, doc: DocName, holder: Holder, sink: Arc<dyn PeerSink>) {
+        self.change(|within| {
+            let visit = (Visit { doc, holder }, sink);
+            match within {
+                Within::Many(visits) => drop(visits.insert(place, visit)),
+                Within::Nothing | Within::One(_) => *within = Within::Many(BTreeMap::from([(place, visit)])),
+            }
+        });
+    }
+
+    /// It is not in the document at this place any more.
+    pub(super) fn leave(&self, place: Place) {
+        self.change(|within| {
+            if let Within::Many(visits) = within {
+                visits.remove(&place);
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Within)) {
+        if let Some(entry) = self.sessions.open().by_id.get_mut(&self.id) {
+            change(&mut entry.within);
+        }
+    }
 }
 
 impl Drop for Registered {
@@ -292,8 +374,9 @@ impl Drop for Registered {
         if let Some(entry) = &entry {
             // In the same moment in which it is not among the open ones any more, so that no sum ever falls.
             open.ended += entry.outbox.traffic();
+            let dialect = entry.outbox.dialect().unwrap_or_default();
             let end = match entry.outbox.ended() {
-                Ended::Closed(reason) => (reason.ywebsocket_code(), reason.name()),
+                Ended::Closed(reason) => (reason.code(dialect), reason.name()),
                 Ended::Dead => (NO_CLOSE_FRAME, "dead"),
                 Ended::Lost => (NO_CLOSE_FRAME, "lost"),
             };

@@ -17,14 +17,16 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCod
 use super::Shared;
 use super::accept::Slot;
 use super::access;
+use super::conversation::YWebsocket;
 use super::documents::Documents;
 use super::error::{self, Problem};
-use super::session::Session;
+use super::hocuspocus::Hocuspocus;
+use super::session::{First, Held, Session};
 use super::sessions::Registered;
 use crate::auth::{Denied, Grant, Holder, TokenError};
 use crate::ids::{DocName, DocNameError};
 use crate::wire::close::CloseReason;
-use crate::wire::dialect::Dialect;
+use crate::wire::dialect::{Address, Dialect};
 use crate::wire::ysweet;
 
 /// What RFC 6455 §1.3 appends to a client's key.
@@ -100,19 +102,12 @@ pub(super) fn doc_name(path: &str, decode: bool) -> Result<DocName, DocNameError
     }
 }
 
-/// Who is to be let in where.
-struct Visit {
-    dialect: Dialect,
-    doc: Result<DocName, DocNameError>,
-    ticket: Ticket,
-}
-
-/// What a client is let in upon.
-enum Ticket {
-    /// To be looked at when the socket is a WebSocket, so that a denial can be told there.
-    Token(Option<String>),
-    /// It was looked at before.
-    Granted(Grant),
+/// Who wants to be let in where.
+enum Visit {
+    /// One of y-sweet's, who has been let in.
+    YSweet(DocName, Grant),
+    /// Whoever it turns out to be: the document that the path names, and a token, to be looked at then.
+    Any { doc: Result<DocName, DocNameError>, token: Option<String> },
 }
 
 /// Answers a request that [`wants_upgrade`], and starts the session that goes on when the answer has left.
@@ -134,15 +129,12 @@ pub(super) async fn upgrade<D: Documents>(
         Some(doc) => {
             let doc = doc.inspect_err(|_| shared.sessions.note_no_good())?;
             let grant = open(shared, &doc, token.as_deref()).await?;
-            Visit { dialect: Dialect::YSweet, doc: Ok(doc), ticket: Ticket::Granted(grant) }
+            Visit::YSweet(doc, grant)
         }
-        // A bad name is told in a close frame: a refused handshake looks like a network error to browsers and is retried
-        // for ever, code 4400 stops clients that can be stopped (WIRE g6).
-        // So is a denial, which comes when the socket is a WebSocket (WIRE §6).
-        None => {
-            let doc = doc_name(path, shared.path_decode);
-            Visit { dialect: Dialect::YWebsocket, doc, ticket: Ticket::Token(token) }
-        }
+        // What of it is no good is told when the socket is a WebSocket (WIRE §6). A refused handshake looks like a network
+        // error to browsers and is retried for ever, while a close frame stops clients that can be stopped (WIRE g6); and to
+        // a Hocuspocus client the path means nothing.
+        None => Visit::Any { doc: doc_name(path, shared.path_decode), token },
     };
     tokio::spawn(serve(shared.clone(), on_upgrade, visit, slot));
     Ok(response)
@@ -160,35 +152,9 @@ async fn open<D: Documents>(shared: &Shared<D>, doc: &DocName, token: Option<&st
     Ok(grant)
 }
 
-/// Decides what the client may do, and enters its session. Nothing of the document is touched.
-fn admit<D: Documents>(
-    shared: &Shared<D>,
-    session: &Session,
-    doc: &DocName,
-    ticket: Ticket,
-    remote: Option<SocketAddr>,
-) -> Result<(Grant, Registered), Denied> {
-    let authority = shared.authority.as_deref();
-    let grant = match ticket {
-        Ticket::Token(token) => access::admit(authority, token.as_deref(), doc)?,
-        Ticket::Granted(grant) => grant,
-    };
-    let registered = shared.sessions.register(session.outbox().clone(), doc.clone(), remote, grant.holder.clone());
-    // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
-    match authority {
-        Some(authority) if authority.is_revoked(&grant.holder, None) => Err(TokenError::Revoked.into()),
-        Some(authority) if authority.is_revoked(&grant.holder, Some(doc)) => Err(Denied::NoAccess),
-        Some(_) | None => Ok((grant, registered)),
-    }
-}
-
-/// Takes the socket over once the handshake's answer has left, and runs the session. `slot` is held to the end.
-async fn serve<D: Documents>(
-    shared: Arc<Shared<D>>,
-    on_upgrade: OnUpgrade,
-    Visit { dialect, doc, ticket }: Visit,
-    slot: Option<Slot>,
-) {
+/// Takes the socket over once the handshake's answer has left, hears what the client speaks, and runs the session.
+/// `slot` is held to the end.
+async fn serve<D: Documents>(shared: Arc<Shared<D>>, on_upgrade: OnUpgrade, visit: Visit, slot: Option<Slot>) {
     let remote = slot.as_ref().map(Slot::remote);
     let (stream, early) = match on_upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>()) {
         // Copied: the buffer is 8 KiB of hyper's, and as a rule holds nothing.
@@ -196,34 +162,100 @@ async fn serve<D: Documents>(
         Ok(Err(_)) => return tracing::error!("an upgraded connection is not a TCP stream"),
         Err(error) => return tracing::debug!(?remote, %error, "a client left during its handshake"),
     };
-    let session = Session::new(stream, dialect, shared.timing);
-    match doc {
-        // Boxed, so that a connection's task is as large as its conversation and not as its handshake.
-        Ok(doc) => match admit(&shared, &session, &doc, ticket, remote) {
-            Ok((grant, registered)) => {
+    let mut session = Session::new(stream, shared.timing);
+    let registered = Arc::new(shared.sessions.register(session.outbox().clone(), remote));
+    // All that follows is boxed, so that a connection's task is as large as its conversation and not as its handshake.
+    let client = |session, token, held| Client { shared, session, registered: registered.clone(), remote, token, held };
+    match visit {
+        Visit::YSweet(doc, grant) => {
+            session.outbox().set_dialect(Dialect::YSweet);
+            let early = Some(Box::new(Held::rest(early)));
+            Box::pin(client(session, None, early).enter(doc, Ok(grant))).await;
+        }
+        Visit::Any { doc, token } => match Box::pin(session.first(early)).await {
+            Ok(First { dialect: Dialect::Hocuspocus, held }) => {
+                Box::pin(client(session, token, held).hocuspocus()).await;
+            }
+            Ok(First { dialect: Dialect::YWebsocket | Dialect::YSweet, held }) => {
+                Box::pin(client(session, token, held).ywebsocket(doc)).await;
+            }
+            Err(ending) => Box::pin(session.give_up(ending)).await,
+        },
+    }
+    drop(registered);
+    drop(slot);
+}
+
+/// A client of which is known what it speaks.
+struct Client<D> {
+    shared: Arc<Shared<D>>,
+    session: Session,
+    registered: Arc<Registered>,
+    remote: Option<SocketAddr>,
+    token: Option<String>,
+    held: Option<Box<Held>>,
+}
+
+impl<D: Documents> Client<D> {
+    /// It says with each message which document it wants.
+    async fn hocuspocus(self) {
+        let Self { shared, session, registered, remote, token, held } = self;
+        let outbox = session.outbox().clone();
+        Box::pin(session.run(Hocuspocus::new(shared, outbox, registered, remote, token), held)).await;
+    }
+
+    /// It wants the document that its URL names.
+    async fn ywebsocket(self, doc: Result<DocName, DocNameError>) {
+        match doc {
+            Ok(doc) => {
+                let grant = access::admit(self.shared.authority.as_deref(), self.token.as_deref(), &doc);
+                Box::pin(self.enter(doc, grant)).await;
+            }
+            Err(error) => {
+                tracing::debug!(remote = ?self.remote, %error, "a client asks for a document by a name that is not allowed");
+                self.shared.sessions.note_no_good();
+                self.session.refuse(CloseReason::BadName).await;
+            }
+        }
+    }
+
+    /// It enters the only document that it can be in, or is told why not.
+    async fn enter(self, doc: DocName, grant: Result<Grant, Denied>) {
+        let Self { shared, session, registered, remote, token: _, held } = self;
+        match grant.and_then(|grant| admit(&shared, &registered, &doc, grant)) {
+            Ok(grant) => {
                 tracing::debug!(?remote, ?doc, access = %grant.access, "a client connects");
                 shared.sessions.note_let_in();
-                match shared.documents.join(&doc, grant.access, session.outbox().clone()) {
-                    Ok(peer) => Box::pin(session.run(peer, early, grant.ends_s)).await,
-                    Err(error) => Box::pin(session.refuse(error::close_reason(&error))).await,
+                let (sink, dialect) = (session.outbox().clone(), session.outbox().dialect());
+                match shared.documents.join(&doc, grant.access, Address::YWebsocket, sink) {
+                    Ok(peer) => Box::pin(session.run(YWebsocket::new(peer, dialect, grant.ends_s), held)).await,
+                    Err(error) => session.refuse(error::close_reason(&error)).await,
                 }
-                drop(registered);
             }
             Err(denied) => {
                 tracing::debug!(?remote, ?doc, why = %denied, "a client is denied a document");
                 shared.sessions.note_denied();
-                let registered = shared.sessions.register(session.outbox().clone(), doc, remote, Holder::default());
+                registered.enter(doc, Holder::default());
                 let (min, max) = shared.timing.hold;
                 let hold = access::hold(shared.denied.fetch_add(1, Ordering::Relaxed), min, max);
-                Box::pin(session.deny(denied.text(), access::close_reason(&denied), hold, early)).await;
-                drop(registered);
+                Box::pin(session.deny(denied.text(), access::close_reason(&denied), hold, held)).await;
             }
-        },
-        Err(error) => {
-            tracing::debug!(?remote, %error, "a client asks for a document by a name that is not allowed");
-            shared.sessions.note_no_good();
-            Box::pin(session.refuse(CloseReason::BadName)).await;
         }
     }
-    drop(slot);
+}
+
+/// Enters a session in its document. Nothing of the document is touched.
+fn admit<D: Documents>(
+    shared: &Shared<D>,
+    registered: &Registered,
+    doc: &DocName,
+    grant: Grant,
+) -> Result<Grant, Denied> {
+    registered.enter(doc.clone(), grant.holder.clone());
+    // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
+    match shared.authority.as_deref() {
+        Some(authority) if authority.is_revoked(&grant.holder, None) => Err(TokenError::Revoked.into()),
+        Some(authority) if authority.is_revoked(&grant.holder, Some(doc)) => Err(Denied::NoAccess),
+        Some(_) | None => Ok(grant),
+    }
 }

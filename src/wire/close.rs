@@ -1,5 +1,7 @@
 //! Why a connection ends, and the close code that tells each dialect's client the right thing (WIRE §6).
 
+use super::dialect::Dialect;
+
 /// Why weft closes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
@@ -21,10 +23,14 @@ pub enum CloseReason {
     Garbage,
     /// An update over the size limit, or one that was quarantined: sending it again cannot help (WIRE g7).
     UpdateRefused,
-    /// The document name in the URL breaks the rules of contract 2.2.
+    /// It never said anything, so not even its dialect is known.
+    Silent,
+    /// The document's name breaks the rules of contract 2.2.
     BadName,
     /// An admin deleted the document; a copy that a client still has cannot bring it back.
     Deleted,
+    /// What is stored of the document cannot be read.
+    Unreadable,
     /// Writes are refused because storage failed (S7).
     StorageFailed,
     /// Writes are refused until the disk has room again (S9): come back later.
@@ -36,12 +42,57 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The close code for y-websocket clients. 4400–4499 stop clients ≥ 3.1.0 for good (WIRE g6), so only conditions
-    /// that a reconnect cannot mend use them.
-    pub fn ywebsocket_code(self) -> u16 {
+    /// The close code for clients of `dialect`.
+    pub fn code(self, dialect: Dialect) -> u16 {
+        match dialect {
+            // y-sweet's pays no heed to them (WIRE g-s3).
+            Dialect::YWebsocket | Dialect::YSweet => self.ywebsocket_code(),
+            Dialect::Hocuspocus => self.hocuspocus_code(),
+        }
+    }
+
+    /// The reason concerns one document. Where a connection has many, that one is ended by a denial and the connection
+    /// goes on (WIRE h5, §6).
+    pub fn is_of_document(self) -> bool {
+        match self {
+            CloseReason::Unauthorized
+            | CloseReason::Forbidden
+            | CloseReason::UpdateRefused
+            | CloseReason::BadName
+            | CloseReason::Deleted
+            | CloseReason::Unreadable => true,
+            // A document cannot be sent away alone so that its client comes back (WIRE h6); the connection can.
+            CloseReason::Restart
+            | CloseReason::Reload
+            | CloseReason::Admin
+            | CloseReason::Overloaded
+            | CloseReason::TokenExpired
+            | CloseReason::Garbage
+            | CloseReason::Silent
+            | CloseReason::StorageFailed
+            | CloseReason::DiskFull
+            | CloseReason::Protocol(_)
+            | CloseReason::Client => false,
+        }
+    }
+
+    /// Providers from 3 on come back after every code, with growing pauses; 2.15.3 stays away after 4401, 4403 and 1009
+    /// (WIRE h5). 4205 is their own "reset connection".
+    fn hocuspocus_code(self) -> u16 {
+        match self {
+            CloseReason::Garbage | CloseReason::TokenExpired => 4205,
+            CloseReason::UpdateRefused => 1009,
+            other => other.ywebsocket_code(),
+        }
+    }
+
+    /// 4400–4499 stop clients ≥ 3.1.0 for good (WIRE g6), so only conditions that a reconnect cannot mend use them.
+    fn ywebsocket_code(self) -> u16 {
         match self {
             CloseReason::Restart | CloseReason::Reload | CloseReason::Admin => 1012,
-            CloseReason::Overloaded | CloseReason::StorageFailed | CloseReason::DiskFull => 1013,
+            CloseReason::Overloaded | CloseReason::StorageFailed | CloseReason::DiskFull | CloseReason::Unreadable => {
+                1013
+            }
             CloseReason::Garbage | CloseReason::BadName => 4400,
             CloseReason::Unauthorized => 4401,
             CloseReason::Forbidden => 4403,
@@ -50,6 +101,7 @@ impl CloseReason {
             // that has not is told 4401 then, and stops.
             CloseReason::TokenExpired => 4501,
             CloseReason::UpdateRefused => 4413,
+            CloseReason::Silent => 1008,
             CloseReason::Protocol(code) => code,
             CloseReason::Client => 1000,
         }
@@ -67,8 +119,10 @@ impl CloseReason {
             | CloseReason::Forbidden
             | CloseReason::TokenExpired
             | CloseReason::Garbage
+            | CloseReason::Silent
             | CloseReason::BadName
             | CloseReason::Deleted
+            | CloseReason::Unreadable
             | CloseReason::Protocol(_)
             | CloseReason::Client => false,
         }
@@ -82,6 +136,8 @@ impl CloseReason {
             | CloseReason::UpdateRefused
             | CloseReason::StorageFailed
             | CloseReason::DiskFull
+            | CloseReason::Silent
+            | CloseReason::Unreadable
             | CloseReason::Protocol(_) => true,
             CloseReason::Restart
             | CloseReason::Reload
@@ -108,7 +164,9 @@ impl CloseReason {
             CloseReason::Overloaded => "overloaded",
             CloseReason::Garbage => "garbage",
             CloseReason::UpdateRefused => "update-refused",
+            CloseReason::Silent => "silent",
             CloseReason::BadName => "bad-name",
+            CloseReason::Unreadable => "unreadable",
             CloseReason::StorageFailed => "storage-failed",
             CloseReason::DiskFull => "disk-full",
             CloseReason::Protocol(_) => "protocol",
@@ -128,12 +186,22 @@ impl CloseReason {
             CloseReason::TokenExpired => "the token has expired",
             CloseReason::Garbage => "too many malformed messages",
             CloseReason::UpdateRefused => "update refused",
+            CloseReason::Silent => "no message came",
             CloseReason::BadName => "invalid document name",
             CloseReason::Deleted => "document deleted",
+            CloseReason::Unreadable => "document cannot be opened",
             CloseReason::StorageFailed => "storage unavailable",
             CloseReason::DiskFull => "disk full",
             CloseReason::Protocol(_) => "websocket protocol error",
             CloseReason::Client => "",
+        }
+    }
+
+    /// What a client is told whose document ends for this reason while its connection goes on (WIRE §6).
+    pub fn denial(self) -> &'static str {
+        match self {
+            CloseReason::Deleted => "deleted",
+            other => other.text(),
         }
     }
 }

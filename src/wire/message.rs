@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::ids::Access;
+
 /// What a client asks or tells, borrowed from its frame. Every payload has passed its validator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientMessage<'a> {
@@ -48,4 +50,14 @@ pub enum ServerMessage {
     Ack(Bytes),
     /// Access is refused, with a reason for people (y-websocket only warns, WIRE §1).
     PermissionDenied(Bytes),
+    /// Access is granted, and this much of it. Only Hocuspocus clients are told.
+    Granted(Access),
+    /// "Your token is about to expire; send another one." Only to Hocuspocus clients.
+    TokenWanted,
+    /// So many writes are durable, in the order in which they came (WIRE h4). Only to Hocuspocus clients.
+    Confirmed(u32),
+    /// A write was refused. Only Hocuspocus clients are told.
+    Refused,
+    /// A text from an application's server to its clients. Only to Hocuspocus clients.
+    Stateless(Bytes),
 }

@@ -7,6 +7,7 @@ pub mod awareness;
 pub mod close;
 pub mod dialect;
 pub mod frame;
+pub mod hocuspocus;
 pub mod json;
 pub mod lib0;
 pub mod message;

@@ -72,8 +72,9 @@ pub fn parse(frame: &[u8]) -> Result<Option<ClientMessage<'_>>, WireError> {
     Ok(Some(message))
 }
 
-/// The bytes that go before the payload of `message`, and the payload; together they are one protocol message.
-pub fn encode_parts(message: &ServerMessage) -> (Vec<u8>, &Bytes) {
+/// The bytes that go before the payload of `message`, and the payload; together they are one protocol message. `None`
+/// when the dialect has no words for it.
+pub fn encode_parts(message: &ServerMessage) -> Option<(Vec<u8>, &Bytes)> {
     let (tags, payload): (&[u8], &Bytes) = match message {
         ServerMessage::SyncStep1(sv) => (&[SYNC as u8, SYNC_STEP_1 as u8], sv),
         ServerMessage::SyncStep2(update) => (&[SYNC as u8, SYNC_STEP_2 as u8], update),
@@ -81,18 +82,16 @@ pub fn encode_parts(message: &ServerMessage) -> (Vec<u8>, &Bytes) {
         ServerMessage::Awareness(entries) => (&[AWARENESS as u8], entries),
         ServerMessage::Ack(bytes) => (&[ACK as u8], bytes),
         ServerMessage::PermissionDenied(reason) => (&[AUTH as u8, 0], reason),
+        ServerMessage::Granted(_)
+        | ServerMessage::TokenWanted
+        | ServerMessage::Confirmed(_)
+        | ServerMessage::Refused
+        | ServerMessage::Stateless(_) => return None,
     };
     let mut head = Vec::with_capacity(tags.len() + var_uint_len(payload.len() as u64));
     head.extend_from_slice(tags);
     write_var_uint(&mut head, payload.len() as u64);
-    (head, payload)
-}
-
-/// One whole protocol message, for tests and for messages that are sent once.
-pub fn encode(message: &ServerMessage) -> Vec<u8> {
-    let (mut bytes, payload) = encode_parts(message);
-    bytes.extend_from_slice(payload);
-    bytes
+    Some((head, payload))
 }
 
 #[cfg(test)]
@@ -124,11 +123,16 @@ mod tests {
     #[test]
     fn what_the_server_says_is_laid_out_as_wire_1_wants() {
         let bytes = |bytes: &'static [u8]| Bytes::from_static(bytes);
+        let encode = |message: &ServerMessage| {
+            let (head, payload) = encode_parts(message).unwrap();
+            [&head[..], payload].concat()
+        };
         assert_eq!(encode(&ServerMessage::SyncStep1(bytes(&[0]))), [0, 0, 1, 0]);
         assert_eq!(encode(&ServerMessage::SyncStep2(bytes(&[0, 0]))), [0, 1, 2, 0, 0]);
         assert_eq!(encode(&ServerMessage::Update(bytes(&[0, 0]))), [0, 2, 2, 0, 0]);
         assert_eq!(encode(&ServerMessage::Awareness(bytes(&[0]))), KEEPALIVE);
         assert_eq!(encode(&ServerMessage::Ack(bytes(&[7]))), [102, 1, 7]);
         assert_eq!(encode(&ServerMessage::PermissionDenied(bytes(b"no"))), [2, 0, 2, b'n', b'o']);
+        assert_eq!(encode_parts(&ServerMessage::Confirmed(1)), None, "stock clients would log an unknown message");
     }
 }

@@ -18,6 +18,7 @@ use weft::store::{
     Deletion, DocHead, Listed, LogAppend, Snapshot, Store, StoreError, StoredDocument, VacuumProgress, Vacuumed,
 };
 use weft::wire::close::CloseReason;
+use weft::wire::dialect::Address;
 use weft::wire::message::ClientMessage;
 use yrs::updates::decoder::Decode;
 use yrs::{Doc, GetString, ReadTxn, StateVector, Text, Transact, Update};
@@ -144,7 +145,7 @@ fn name(name: &str) -> DocName {
 
 fn join(hub: &Hub, doc: &str) -> (PeerHandle, Arc<Sink>) {
     let sink = Arc::new(Sink::default());
-    (hub.join(&name(doc), Access::Write, sink.clone()).unwrap(), sink)
+    (hub.join(&name(doc), Access::Write, Address::YWebsocket, sink.clone()).unwrap(), sink)
 }
 
 async fn sync(peer: &PeerHandle, sink: &Sink) {
@@ -351,7 +352,7 @@ async fn a_peer_that_fell_behind_gets_one_diff() {
     assert_eq!(reads.text(), "seen ");
     reads.full.store(false, Ordering::SeqCst);
     let answers = reads.of_kind(FrameKind::Answer).len();
-    reader.caught_up();
+    reader.caught_up(false);
     until("the diff", || reads.text() == format!("seen {}", "missed ".repeat(30))).await;
     assert_eq!(reads.of_kind(FrameKind::Answer).len(), answers + 1);
 }
@@ -389,7 +390,10 @@ async fn drain_leaves_everything_in_the_store() {
     writer.send(ClientMessage::Update(&Typist::new(1).types("kept"))).await.unwrap();
     hub.drain().await.unwrap();
     assert_eq!(hub.readiness(), Readiness::Draining);
-    assert!(matches!(hub.join(&name("d"), Access::Write, Arc::new(Sink::default())), Err(HubError::Draining)));
+    assert!(matches!(
+        hub.join(&name("d"), Access::Write, Address::YWebsocket, Arc::new(Sink::default())),
+        Err(HubError::Draining)
+    ));
     assert!(writer.send(ClientMessage::QueryAwareness).await.is_err());
     let again = TempDir::new().unwrap();
     let hub = start(&again, store, HubOptions::default()).await;

@@ -182,11 +182,11 @@ fn hardening_1_roles_documents_and_messages() {
             let client = 1_000 + number as u64;
             let mut author = Writer::new(client);
             // Presence first: an observer that sees a later update has seen it, so its absence means something.
-            for kind in ["awareness", "query", "step1", "ack", "update", "step2", "ack after news"] {
+            for kind in ["hello", "awareness", "query", "step1", "ack", "update", "step2", "ack after news"] {
                 let frame = match kind {
                     "awareness" => message::awareness(&[(client, 1, "{\"name\":1}")]),
                     "query" => message::QUERY_AWARENESS.to_vec(),
-                    "step1" => message::step1_empty(),
+                    "hello" | "step1" => message::step1_empty(),
                     "ack" => message::ack(1),
                     "update" => message::update(&author.append("u")),
                     "step2" => message::step2(&author.append("s")),
@@ -319,7 +319,7 @@ fn c2_3_revoke_ends_sessions_at_once_and_tokens_for_good() {
     server.drain();
     server.restart();
     let get = |token: &str| {
-        let mut socket = Socket::connect(server.addr(), &format!("burst?token={token}"));
+        let mut socket = Socket::greet(server.addr(), &format!("burst?token={token}"));
         denied(&socket.next(PATIENCE).expect("a first frame"))
     };
     assert!(get(&ada) && !get(&bob));
@@ -345,7 +345,7 @@ fn c2_3_revoke_ends_sessions_at_once_and_tokens_for_good() {
     let report = cli.done(&["token", "--revoke", "bob", "--json"]).json();
     assert_eq!((&report["sub"], &report["closed"]), (&json!("bob"), &json!(0)), "{report}");
     server.restart();
-    assert!(denied(&Socket::connect(server.addr(), &format!("c?token={bob}")).next(PATIENCE).expect("a frame")));
+    assert!(denied(&Socket::greet(server.addr(), &format!("c?token={bob}")).next(PATIENCE).expect("a frame")));
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn c2_1_what_was_saved_comes_back() {
     // And a stock client finds what it left, and goes on; what was deleted stays deleted.
     let server = Options::new(&one).start();
     refused(&Cli::of(&server).run(&["show", "gone"]), 1, "was deleted");
-    let mut late = Socket::connect(server.addr(), "gone");
+    let mut late = Socket::greet(server.addr(), "gone");
     assert_eq!(late.until_closed(crdt_tests::wait::PATIENCE), Some(4404));
     let reader = js.open(VERSIONS[1], &server, room);
     reader.synced();

@@ -74,10 +74,10 @@ fn attack(frames: &[Frame], canaries_every: usize) {
     canaries.sing("nothing yet");
     let before = process::rss_bytes(server.pid());
     process::reset_peak(server.pid());
-    let mut socket = Socket::connect(server.addr(), "attacked");
+    let mut socket = Socket::greet(server.addr(), "attacked");
     for (number, (name, frame)) in frames.iter().enumerate() {
         if socket.closed.is_some() {
-            socket = Socket::connect(server.addr(), "attacked");
+            socket = Socket::greet(server.addr(), "attacked");
         }
         socket.send(frame.clone());
         if number % canaries_every == 0 || number + 1 == frames.len() {
@@ -204,7 +204,7 @@ fn p4_broken_websockets() {
     assert_eq!(fresh.run("text.toString()"), "in pieces");
 
     // A text frame is not for documents: dropped or closed, never answered with text.
-    let mut socket = Socket::connect(server.addr(), "attacked");
+    let mut socket = Socket::greet(server.addr(), "attacked");
     socket.send_text("__YPS:hello");
     socket.send(message::ack(1));
     while socket.closed.is_none() && socket.next(Duration::from_secs(10)).is_some_and(|frame| frame != message::ack(1))
@@ -226,7 +226,7 @@ fn p4_broken_websockets() {
     drop(socket);
 
     // Many bad messages on one socket end it, and with a code that stops a client that would only do it again (WIRE §6).
-    let mut socket = Socket::connect(server.addr(), "attacked");
+    let mut socket = Socket::greet(server.addr(), "attacked");
     for _ in 0..1_000 {
         socket.send([77, 77, 77]);
     }

@@ -13,6 +13,7 @@ mod deletion;
 mod frames;
 mod golden;
 mod health;
+mod hocuspocus;
 mod hostile;
 mod metrics;
 mod migrate;

@@ -211,7 +211,7 @@ fn p4_a_gap_does_not_hold_up_others() {
 fn c2_1_a_silent_client_does_not_hold_up_the_drain() {
     let data = DataDir::new();
     let mut server = Server::start(&data);
-    let silent: Vec<Socket> = (0..20).map(|_| Socket::connect(server.addr(), "silent")).collect();
+    let silent: Vec<Socket> = (0..20).map(|_| Socket::greet(server.addr(), "silent")).collect();
     let half_open = std::net::TcpStream::connect(server.addr()).expect("connected");
     server.ask_to_drain();
     let status = server.wait_exit(PATIENCE);

@@ -14,7 +14,7 @@ fn c2_1_top_shows_what_happens_and_wants_a_server() {
     let cli = Cli::of(&server);
     let mut writer = Writer::new(3);
     let mut socket = Socket::connect(server.addr(), "busy");
-    let _idle = Socket::connect(server.addr(), "idle");
+    let _idle = Socket::greet(server.addr(), "idle");
     let stop = std::sync::atomic::AtomicBool::new(false);
     let output = std::thread::scope(|scope| {
         scope.spawn(|| {

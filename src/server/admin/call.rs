@@ -29,6 +29,7 @@ pub(super) enum Call {
     Delete(DocName),
     Encode(DocName, Option<Bytes>),
     StateVector(DocName),
+    BroadcastStateless(DocName),
     Content(DocName),
     Text(DocName),
     Import(DocName),
@@ -136,6 +137,7 @@ pub(super) static ROUTES: &[Route] = &[
     }),
     Route::post("/api/v1/docs/{doc}/update", |path, _| Ok(Call::Import(path.doc()?))).large_body(),
     Route::get("/api/v1/docs/{doc}/state-vector", |path, _| Ok(Call::StateVector(path.doc()?))),
+    Route::post("/api/v1/docs/{doc}/broadcast-stateless", |path, _| Ok(Call::BroadcastStateless(path.doc()?))),
     Route::get("/api/v1/docs/{doc}/content", |path, _| Ok(Call::Content(path.doc()?))),
     Route::get("/api/v1/docs/{doc}/text", |path, _| Ok(Call::Text(path.doc()?))),
     Route::post("/api/v1/docs/{doc}/compact", |path, query| {
@@ -254,6 +256,7 @@ mod tests {
         assert_eq!(call(Method::POST, "/api/v1/compact?vacuum=true"), Ok(Call::Vacuum { dry_run: false }));
         assert_eq!(call(Method::POST, "/api/v1/compact?vacuum&dry_run"), Ok(Call::Vacuum { dry_run: true }));
         assert_eq!(call(Method::GET, "/api/v1/store"), Ok(Call::Storage));
+        assert_eq!(call(Method::POST, "/api/v1/docs/a/broadcast-stateless"), Ok(Call::BroadcastStateless(doc("a"))));
     }
 
     #[test]

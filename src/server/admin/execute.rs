@@ -44,6 +44,7 @@ impl Api {
             Call::Delete(doc) => json(&hub.delete(&doc).await?),
             Call::Encode(doc, sv) => binary(hub.encode(&doc, sv).await?),
             Call::StateVector(doc) => binary(hub.state_vector(&doc).await?),
+            Call::BroadcastStateless(doc) => broadcast_stateless(hub, &doc, body).await?,
             Call::Content(doc) => json(&hub.content(&doc).await?),
             Call::Text(doc) => content("text/plain; charset=utf-8", hub.text(&doc).await?).into(),
             Call::Import(doc) => json(&hub.import(&doc, body.whole().await?).await?),
@@ -57,6 +58,16 @@ impl Api {
             Call::Revoke => revoke::revoke(self, body).await?,
         })
     }
+}
+
+/// The body is the text, as it arrives at the clients.
+async fn broadcast_stateless(hub: &Hub, doc: &DocName, body: RequestBody) -> Result<Answer, Problem> {
+    let text = body.whole().await?;
+    if std::str::from_utf8(&text).is_err() {
+        return Err(Problem::bad_request("the body is not valid UTF-8"));
+    }
+    let clients = hub.broadcast_stateless(doc, text).await?;
+    Ok(json(&serde_json::json!({ "clients": clients })))
 }
 
 /// Should it be broken off, the backup itself says so or lacks its end.

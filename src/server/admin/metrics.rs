@@ -12,6 +12,7 @@ use super::Api;
 use crate::hub::Readiness;
 use crate::metrics::{BOUNDS_US, Durations};
 use crate::server::error::Problem;
+use crate::wire::dialect::Dialect;
 
 /// The kind of the answer.
 pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -99,10 +100,15 @@ impl Api {
 
     fn connections(&self, page: &mut Page) {
         let counts = self.sessions.counts();
-        page.family("weft_connections", "gauge", "WebSocket sessions open now; those behind read too slowly.");
+        page.family(
+            "weft_connections",
+            "gauge",
+            "WebSocket sessions open now; behind: reading too slowly, unknown: having said nothing yet.",
+        );
         for (dialect, tally) in &counts.open {
+            let dialect = dialect.map_or("unknown", Dialect::name);
             for (state, number) in [("open", tally.sessions - tally.behind), ("behind", tally.behind)] {
-                page.sample("weft_connections", &[("dialect", dialect.name()), ("state", state)], number as f64);
+                page.sample("weft_connections", &[("dialect", dialect), ("state", state)], number as f64);
             }
         }
         page.counters(

@@ -51,14 +51,18 @@ fn frame(tag: u8, len: usize) -> Bytes {
 fn queue_with(frames: &[(u8, usize, FrameKind)]) -> (Queue, Pipe) {
     let (mut queue, pipe) = (Queue::new(BOUND), Pipe::default());
     for (tag, len, kind) in frames {
-        let delivered = queue.deliver(&pipe, &frame(*tag, *len), *kind).unwrap();
+        let delivered = queue.deliver(&pipe, &frame(*tag, *len), *kind, 0).unwrap();
         assert!(matches!(delivered.delivery, Delivery::Taken), "frame {tag}");
     }
     (queue, pipe)
 }
 
 fn deliver(queue: &mut Queue, pipe: &Pipe, tag: u8, len: usize, kind: FrameKind) -> Delivery {
-    queue.deliver(pipe, &frame(tag, len), kind).unwrap().delivery
+    deliver_for(queue, pipe, 0, (tag, len), kind)
+}
+
+fn deliver_for(queue: &mut Queue, pipe: &Pipe, place: Place, (tag, len): (u8, usize), kind: FrameKind) -> Delivery {
+    queue.deliver(pipe, &frame(tag, len), kind, place).unwrap().delivery
 }
 
 /// Lets everything out and says which frames came, in order; a frame is a run of its tag.
@@ -76,11 +80,11 @@ fn runs(bytes: &[u8]) -> Vec<(u8, usize)> {
 #[test]
 fn a_socket_with_room_takes_the_frame_at_once() {
     let (mut queue, pipe) = (Queue::new(BOUND), Pipe::with_room(100));
-    let delivered = queue.deliver(&pipe, &frame(1, 60), FrameKind::Document).unwrap();
+    let delivered = queue.deliver(&pipe, &frame(1, 60), FrameKind::Document, 0).unwrap();
     assert_eq!(delivered.delivery, Delivery::Taken);
     assert!(!delivered.wake);
     // 40 bytes fit; the other 20 are queued, and now someone must be woken.
-    let delivered = queue.deliver(&pipe, &frame(2, 60), FrameKind::Document).unwrap();
+    let delivered = queue.deliver(&pipe, &frame(2, 60), FrameKind::Document, 0).unwrap();
     assert_eq!(delivered.delivery, Delivery::Taken);
     assert!(delivered.wake);
     assert_eq!(queue.bytes, 20 + OUTBOX_FRAME_COST);
@@ -98,7 +102,7 @@ fn over_the_bound_what_waits_is_dropped_except_control_and_what_has_begun() {
     assert_eq!(deliver(&mut queue, &pipe, 5, 1, FrameKind::Awareness), Delivery::Behind);
     assert_eq!(deliver(&mut queue, &pipe, 6, 1, FrameKind::Document), Delivery::Behind);
     assert_eq!(deliver(&mut queue, &pipe, 7, 1, FrameKind::Control), Delivery::Taken);
-    assert!(queue.owes_caught_up);
+    assert!(queue.owes_caught_up());
     assert_eq!(drain(&mut queue, &pipe), [(1, 30), (2, 30), (7, 1)]);
     // Still behind, until the answer.
     assert_eq!(deliver(&mut queue, &pipe, 8, 1, FrameKind::Document), Delivery::Behind);
@@ -121,6 +125,38 @@ fn an_answer_is_taken_over_the_bound_and_replaces_an_older_one() {
 }
 
 #[test]
+fn documents_of_one_connection_lose_together_and_each_is_told() {
+    use FrameKind::{Answer, Awareness, Control, Document};
+    let (mut queue, pipe) = (Queue::new(BOUND), Pipe::default());
+    for (place, tag, kind) in [(1, 1, Control), (2, 2, Document), (3, 3, Answer)] {
+        assert_eq!(deliver_for(&mut queue, &pipe, place, (tag, 30), kind), Delivery::Taken);
+    }
+    assert_eq!(deliver_for(&mut queue, &pipe, 1, (4, 30), Document), Delivery::Behind);
+    assert_eq!(deliver_for(&mut queue, &pipe, 2, (5, 1), Awareness), Delivery::Behind, "2 has lost something too");
+    assert_eq!(deliver_for(&mut queue, &pipe, 3, (6, 1), Document), Delivery::Taken, "3 has not");
+    // What 2 lost is in its next answer, which replaces nothing of the others.
+    assert_eq!(deliver_for(&mut queue, &pipe, 2, (7, 300), Answer), Delivery::Taken);
+    assert_eq!(deliver_for(&mut queue, &pipe, 2, (8, 1), Control), Delivery::Taken);
+    assert_eq!(drain(&mut queue, &pipe), [(1, 30), (3, 30), (6, 1), (7, 300), (8, 1)]);
+    assert_eq!(queue.take_owed(), [(1, true), (2, false)]);
+    assert_eq!(queue.take_owed(), [], "once");
+    assert_eq!(deliver_for(&mut queue, &pipe, 1, (9, 1), Document), Delivery::Behind, "until its answer");
+    assert_eq!(deliver_for(&mut queue, &pipe, 1, (9, 1), Answer), Delivery::Taken);
+    assert!(queue.lags.is_empty());
+}
+
+#[test]
+fn h6_what_waits_of_a_document_that_was_left_is_forgotten() {
+    let (mut queue, pipe) = (Queue::new(BOUND), Pipe::with_room(10));
+    for (place, tag) in [(1, 1), (2, 2), (1, 3)] {
+        deliver_for(&mut queue, &pipe, place, (tag, 30), FrameKind::Control);
+    }
+    queue.forget(1);
+    // What has begun goes on, or the next frame would not be found.
+    assert_eq!(drain(&mut queue, &pipe), [(1, 30), (2, 30)]);
+}
+
+#[test]
 fn small_answers_are_all_sent() {
     let (mut queue, pipe) = queue_with(&[(1, 10, FrameKind::Answer), (2, 10, FrameKind::Answer)]);
     assert_eq!(drain(&mut queue, &pipe), [(1, 10), (2, 10)]);
@@ -132,7 +168,7 @@ fn control_frames_over_the_bound_end_the_connection() {
     for tag in 0..3 {
         deliver(&mut queue, &pipe, tag, 30, FrameKind::Control);
     }
-    assert!(matches!(queue.deliver(&pipe, &frame(9, 30), FrameKind::Control), Err(Refused::Overloaded)));
+    assert!(matches!(queue.deliver(&pipe, &frame(9, 30), FrameKind::Control, 0), Err(Refused::Overloaded)));
 }
 
 #[test]
@@ -204,13 +240,13 @@ proptest! {
                     number += 1;
                     let droppable = matches!(kind, FrameKind::Document | FrameKind::Awareness);
                     let waiting = queue.bytes;
-                    match queue.deliver(&pipe, &numbered(number, len), kind) {
+                    match queue.deliver(&pipe, &numbered(number, len), kind, 0) {
                         Ok(Delivered { delivery: Delivery::Taken, .. }) => {
                             prop_assert!(!(droppable && behind), "taken while behind");
                             if matches!(kind, FrameKind::Answer | FrameKind::Portion) {
                                 behind = false;
                             }
-                            prop_assert!(queue.owes_caught_up || kind != FrameKind::Portion);
+                            prop_assert!(queue.owes_caught_up() || kind != FrameKind::Portion);
                             let fits = waiting == 0 || waiting + len + OUTBOX_FRAME_COST <= BOUND;
                             if kind == FrameKind::Answer && !fits {
                                 for (_, kind, may_miss) in &mut taken {
@@ -238,14 +274,14 @@ proptest! {
                 }
             }
             // The counts are true, and the bounds hold: what may be dropped, what may not, one answer over all.
-            let sum: usize = queue.frames.iter().map(|(frame, _)| cost(frame)).sum();
+            let sum: usize = queue.frames.iter().map(|(frame, ..)| cost(frame)).sum();
             prop_assert_eq!(queue.bytes, sum - queue.begun);
             let of = |kinds: &[FrameKind]| -> usize {
-                queue.frames.iter().skip(1).filter(|(_, kind)| kinds.contains(kind)).map(|(frame, _)| cost(frame)).sum()
+                queue.frames.iter().skip(1).filter(|(_, kind, _)| kinds.contains(kind)).map(|(frame, ..)| cost(frame)).sum()
             };
             prop_assert!(of(&[FrameKind::Document, FrameKind::Awareness]) <= BOUND);
             prop_assert!(of(&[FrameKind::Control]) <= BOUND);
-            let answers = queue.frames.iter().skip(1).filter(|(_, kind)| *kind == FrameKind::Answer).count();
+            let answers = queue.frames.iter().skip(1).filter(|(_, kind, _)| *kind == FrameKind::Answer).count();
             prop_assert!(answers <= 1 || of(&[FrameKind::Answer]) <= BOUND);
         }
         pipe.add_room(usize::MAX / 4);

@@ -103,7 +103,7 @@ async fn g_s3_whoever_would_come_back_at_once_is_not_sent_away_or_held() {
         notes.sink("a").close(reason);
         loop {
             match client.next().await {
-                Got::Close(code) => break assert_eq!(code, Some(reason.ywebsocket_code())),
+                Got::Close(code) => break assert_eq!(code, Some(reason.code(dialect::Dialect::YSweet))),
                 Got::Ping | Got::Binary(_) => {}
                 other => panic!("{other:?}"),
             }

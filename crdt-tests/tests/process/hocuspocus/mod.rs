@@ -1,0 +1,8 @@
+//! Stock Hocuspocus providers, alone and beside y-websocket clients (WIRE §3, §6).
+
+mod access;
+mod converge;
+mod life;
+mod lines;
+mod rules;
+mod saved;
