@@ -12,6 +12,7 @@ use rustix::fs::{IFlags, fstatfs, ioctl_getflags, ioctl_setflags};
 
 use super::super::keys;
 use super::super::record::{self, Root};
+use super::flush::flush;
 use super::log;
 use super::marker::{read_marker, sync_dir};
 use super::salvage::checkpoint_in;
@@ -95,6 +96,7 @@ impl Engine {
             let synced = File::open(dir.join(DATABASE)).and_then(|file| file.sync_all());
             synced.map_err(|e| format!("{at}/{DATABASE} cannot be synced: {e}"))?;
         }
+        sweep_unfinished_snapshots(dir).map_err(|e| format!("{at} cannot be swept: {e}"))?;
         if let Some(marked) = marked {
             // sled would overwrite what comes after the damage.
             let checked =
@@ -146,7 +148,7 @@ impl Engine {
     /// file system has to write, and on a shared disk that has no bound.
     pub(super) fn sync(&self) -> Result<(), Failed> {
         // Were it a write-back that failed and not a write, the descriptor of our own would still tell (`last_word`).
-        caught(|| self.db().flush()).map_err(Failed::Write)?;
+        flush(self.db()).map_err(Failed::Write)?;
         self.last_word()?;
         let blobs = self.dir.join("blobs");
         for dir in [&blobs, &self.dir] {
@@ -225,6 +227,17 @@ fn sweep_unborn(dir: &Path) -> Result<(), String> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(format!("{} cannot be removed: {e}", settings.display())),
         _ => Ok(()),
     }
+}
+
+/// Removes snapshots of the page table whose writing was cut short: sled takes them for whole ones, and refuses to open.
+fn sweep_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    for file in fs::read_dir(dir)? {
+        let file = file?;
+        if file.file_name().to_str().is_some_and(|name| name.starts_with("snap.") && name.ends_with(".generating")) {
+            fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Guarded, String> {

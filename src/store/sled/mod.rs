@@ -16,6 +16,7 @@ mod copy;
 mod delete;
 mod engine;
 mod examine;
+mod flush;
 mod install;
 mod log;
 mod marker;

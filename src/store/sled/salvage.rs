@@ -120,13 +120,16 @@ fn survey(dir: &Path) -> io::Result<StoreSurvey> {
     }
     let reading = log::read(dir, &is_key)?;
     survey.keys = reading.keys().count() as u64;
+    let root = newest_root(&reading)?;
+    // Without a marker: the root record of a checkpoint is written when the marker of the one before it is there. So a
+    // first one that was cut short has none, and nothing was durable yet; of a later one it was lost.
+    let reached = marked.unwrap_or_else(|| root.map_or(0, |root| root.checkpoint.saturating_sub(1)));
     let checked = log::check(dir, true, &checkpoint_in)?;
-    if checked.is_damaged(marked.unwrap_or(u64::MAX)) {
+    if checked.is_damaged(reached) {
         for BadPlace { offset, bytes, .. } in &reading.bad {
             survey.note(format!("{bytes} bytes from {offset} on in the file {DATABASE} are damaged"));
         }
     }
-    let root = newest_root(&reading)?;
     match (root, marked) {
         (None, Some(_)) => survey.note("the root record is lost".to_owned()),
         (Some(root), Some(marked)) if root.checkpoint < marked => {

@@ -1,6 +1,6 @@
 //! Long campaigns against the promise that nothing acked is ever lost (P1), with the code that CI runs for seconds.
 //!
-//! `cargo run --release -p crdt-tests --bin campaign -- [kill|power-cut|nth|disk-full|flips|all] [--rounds N] [--seed S] [--threads N] [--ledger]`
+//! `cargo run --release -p crdt-tests --bin campaign -- [kill|power-cut|nth|disk-full|flips|all] [--rounds N] [--seed S] [--threads N] [--only SCENARIO] [--ledger]`
 //!
 //! Prints seeds and totals; `--ledger` enters them in `crdt-tests/LEDGER.md`, which says what each campaign does. Exit
 //! code 1 when a promise was broken.
@@ -38,6 +38,8 @@ struct Plan {
     rounds: Option<usize>,
     seed: u64,
     threads: usize,
+    /// Of the scenarios of nth, those whose name begins so.
+    only: String,
     ledger: bool,
 }
 
@@ -85,7 +87,7 @@ fn run(campaign: &str, plan: &Plan, record: &mut Record) -> bool {
         }
         "nth" => {
             let extent = plan.rounds.map_or(nth::Extent::Everything, nth::Extent::Sample);
-            for scenario in scenarios::ALL {
+            for scenario in scenarios::ALL.iter().filter(|scenario| scenario.name.starts_with(&plan.only)) {
                 part(scenario.name, &mut || nth::run(scenario, extent, plan.seed, plan.threads));
             }
         }
@@ -118,8 +120,14 @@ fn flips(plan: &Plan) -> Tally {
 }
 
 fn plan() -> Plan {
-    let mut plan =
-        Plan { campaigns: Vec::new(), rounds: None, seed: rand::random::<u32>().into(), threads: 2, ledger: false };
+    let mut plan = Plan {
+        campaigns: Vec::new(),
+        rounds: None,
+        seed: rand::random::<u32>().into(),
+        threads: 2,
+        only: String::new(),
+        ledger: false,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || {
@@ -130,6 +138,7 @@ fn plan() -> Plan {
             "--rounds" => plan.rounds = Some(number() as usize),
             "--seed" => plan.seed = number(),
             "--threads" => plan.threads = number().max(1) as usize,
+            "--only" => plan.only = args.next().unwrap_or_else(|| usage("--only needs a value")),
             "--ledger" => plan.ledger = true,
             "all" => plan.campaigns.extend(CAMPAIGNS.map(str::to_owned)),
             name if CAMPAIGNS.contains(&name) => plan.campaigns.push(arg),
@@ -144,6 +153,8 @@ fn plan() -> Plan {
 
 fn usage(problem: &str) -> ! {
     let campaigns = CAMPAIGNS.join("|");
-    eprintln!("{problem}\nusage: campaign [{campaigns}|all] [--rounds N] [--seed S] [--threads N] [--ledger]");
+    eprintln!(
+        "{problem}\nusage: campaign [{campaigns}|all] [--rounds N] [--seed S] [--threads N] [--only SCENARIO] [--ledger]"
+    );
     std::process::exit(2);
 }
