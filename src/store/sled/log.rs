@@ -188,6 +188,11 @@ impl Check {
         };
         self.bad.is_some() && durable
     }
+
+    /// Whether all is there that the checkpoint `marked` made durable, and a crash has torn what came after it.
+    pub(super) fn is_torn_after(&self, marked: u64) -> bool {
+        self.bad.is_some() && self.root_before.is_some_and(|before| before >= marked)
+    }
 }
 
 /// Verifies the messages that sled reads when it opens the database in `dir`: those since its last snapshot of the page

@@ -130,7 +130,10 @@ fn survey(dir: &Path) -> io::Result<StoreSurvey> {
             survey.note(format!("{bytes} bytes from {offset} on in the file {DATABASE} are damaged"));
         }
     }
+    // What follows a tear at the end of the log counts for nothing, and must not stand for what it replaced: sled goes back
+    // to before the tear, and there the root record of that checkpoint was seen.
     match (root, marked) {
+        _ if checked.is_torn_after(reached) => {}
         (None, Some(_)) => survey.note("the root record is lost".to_owned()),
         (Some(root), Some(marked)) if root.checkpoint < marked => {
             survey.note(format!("it ends at checkpoint {}, yet {marked} had been reached", root.checkpoint));
