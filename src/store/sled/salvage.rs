@@ -105,9 +105,7 @@ fn survey(dir: &Path) -> io::Result<StoreSurvey> {
         }
         Err(e) => return Err(e),
     }
-    if fs::read(dir.join("conf")).ok().and_then(|conf| conf.get(..CONF.len()).map(|c| c != CONF.as_bytes()))
-        != Some(false)
-    {
+    if !fs::read(dir.join("conf")).is_ok_and(|conf| conf_holds(&conf)) {
         survey.note("the file conf is damaged or missing".to_owned());
     }
     for file in fs::read_dir(dir)? {
@@ -153,6 +151,12 @@ impl StoreSurvey {
             self.flaws.push(flaw);
         }
     }
+}
+
+/// Whether these are the settings that every database of weft has, and sled's checksum of them.
+fn conf_holds(bytes: &[u8]) -> bool {
+    let checksum = |crc: &[u8]| crc == crc32fast::hash(CONF.as_bytes()).to_le_bytes();
+    bytes.strip_prefix(CONF.as_bytes()).is_some_and(checksum)
 }
 
 /// Whether sled's own checksum of its page table holds: the last four bytes, of all but the last twelve.
@@ -271,6 +275,21 @@ mod tests {
         let whole =
             (0..40).filter(|n| store.load(&doc(*n)).is_ok_and(|d| d.is_some_and(|d| d.log.len() == 20))).count();
         assert!(whole >= 24, "one message holds a few keys, but only {whole} documents are whole");
+    }
+
+    /// Found by a cut of 4 bytes: the text alone was compared, so a repair saw nothing to do.
+    #[test]
+    fn settings_without_their_checksum_are_damaged() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("store");
+        filled(&dir);
+        let whole = fs::read(dir.join("conf")).unwrap();
+        for len in 0..whole.len() {
+            fs::write(dir.join("conf"), &whole[..len]).unwrap();
+            assert_eq!(SledStore::survey(&dir).unwrap().flaws.len(), 1, "{len} of {} bytes", whole.len());
+        }
+        SledStore::salvage(&dir, &tmp.path().join("kept")).unwrap();
+        assert_eq!(SledStore::open(&dir).unwrap().documents().unwrap(), 40);
     }
 
     #[test]
