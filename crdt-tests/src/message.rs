@@ -121,6 +121,25 @@ pub fn update_in(frame: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// An answer to SyncStep1 on its way: a large one comes as Updates, and what is left of it in the SyncStep2.
+#[derive(Default)]
+pub struct Answer(Vec<Vec<u8>>);
+
+impl Answer {
+    /// Takes a frame; the whole answer as one update when this was its last.
+    pub fn take(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        self.0.push(update_in(frame)?.to_vec());
+        if !frame.starts_with(&[0, 1]) {
+            return None;
+        }
+        let mut portions = std::mem::take(&mut self.0);
+        if portions.len() == 1 {
+            return portions.pop();
+        }
+        Some(yrs::merge_updates_v1(portions.iter().map(Vec::as_slice)).expect("the server sends updates"))
+    }
+}
+
 /// A writer of text with a fixed client id, whose edits come as v1 updates, one each.
 pub struct Writer {
     doc: Doc,

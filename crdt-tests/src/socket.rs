@@ -161,11 +161,15 @@ impl Socket {
         self.until("echo of message 102", |frame| frame == request);
     }
 
-    /// Asks for all and waits for the answer: the update in the SyncStep2.
+    /// Asks for all and waits for the whole answer, as one update.
     pub fn pull(&mut self, state_vector: &[u8]) -> Vec<u8> {
         self.send(message::step1(state_vector));
-        let frame = self.until("SyncStep2", |frame| frame.starts_with(&[0, 1]));
-        message::update_in(&frame).expect("a SyncStep2 holds an update").to_vec()
+        let (mut answer, mut whole) = (message::Answer::default(), None);
+        self.until("SyncStep2", |frame| {
+            whole = answer.take(frame);
+            whole.is_some()
+        });
+        whole.expect("it came")
     }
 }
 

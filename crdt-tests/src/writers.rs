@@ -144,9 +144,10 @@ pub fn write_once(addr: SocketAddr, doc: &str, patience: Duration, into: &mut Le
 pub fn read(addr: SocketAddr, doc: &str) -> Found {
     let mut socket = Socket::connect(addr, doc);
     socket.send(message::step1_empty());
+    let mut answer = message::Answer::default();
     while let Some(frame) = socket.next(PATIENCE) {
-        if let (true, Some(update)) = (frame.starts_with(&[0, 1]), message::update_in(&frame)) {
-            return Found::Document(update.to_vec());
+        if let Some(update) = answer.take(&frame) {
+            return Found::Document(update);
         }
     }
     match socket.closed {
