@@ -149,8 +149,8 @@ fn is_let_go(dir: &Path) -> Option<()> {
 
 /// Found by long campaigns: sled writes over segments whose contents it has written elsewhere, and takes those for safe
 /// once `sync_file_range` has returned. What was appended to the file is not, for nobody has written its new length: the
-/// power goes, and what had been durable is overwritten, while what should replace it is gone. Without the flag that is
-/// looked at here this test fails once in four runs, for the file system must not have got round to it by itself.
+/// power goes, and what had been durable is overwritten, while what should replace it is gone.
+/// That comes about by chance only, so the flag that prevents it is looked at too.
 #[test]
 fn s4_what_is_written_after_a_sync_spoils_nothing_that_was_synced() {
     let seed = seed::seed("s4_what_is_written_after_a_sync_spoils_nothing_that_was_synced");

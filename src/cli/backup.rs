@@ -142,7 +142,13 @@ pub(super) async fn run(args: &BackupArgs, backend: &mut Backend, out: &mut Outp
         let is_terminal = stderr.is_terminal();
         return report(&args.file, &verified, started, &mut Output::new(&mut stderr, is_terminal, json, 0));
     };
-    part.put_in_place().map_err(|error| args.cannot_write(&error))?;
+    let placed = part.put_in_place().map_err(|error| args.cannot_write(&error))?;
+    placed.sync().map_err(|error| {
+        let file = args.file.display();
+        Failure::open(format!(
+            "{file} is whole, but a power cut may take it: its directory cannot be synced: {error}; copy it to another disk"
+        ))
+    })?;
     report(&args.file, &verified, started, out)
 }
 

@@ -35,8 +35,10 @@ impl Part {
         Ok(Self { file, part, path: path.to_owned(), force, placed: false })
     }
 
-    /// Makes it durable and gives it its name.
-    pub(super) fn put_in_place(mut self) -> io::Result<()> {
+    /// Makes its contents durable and gives it its name, which is durable once [`Placed::sync`] has said so.
+    ///
+    /// Errors: nothing has the name that had it not before.
+    pub(super) fn put_in_place(mut self) -> io::Result<Placed> {
         self.file.sync_all()?;
         may_be_replaced(&self.path, self.force)?;
         if self.force {
@@ -51,7 +53,20 @@ impl Part {
         }
         self.placed = true;
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(dir)?.sync_all()
+        Ok(Placed { dir: dir.to_owned() })
+    }
+}
+
+/// A file that is whole and has its name.
+#[must_use]
+pub(super) struct Placed {
+    dir: PathBuf,
+}
+
+impl Placed {
+    /// Makes the name durable too.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
     }
 }
 
@@ -104,7 +119,7 @@ mod tests {
         part.write_all(b"one").expect("writes");
         assert_eq!(Part::create(&path, false).err().map(|e| e.kind()), Some(io::ErrorKind::ResourceBusy));
         assert_eq!(names(dir.path()), ["file.part"]);
-        part.put_in_place().expect("is placed");
+        part.put_in_place().expect("is placed").sync().expect("is synced");
         assert_eq!((names(dir.path()), fs::read(&path).expect("reads")), (vec!["file".to_owned()], b"one".to_vec()));
 
         assert_eq!(Part::create(&path, false).err().map(|e| e.kind()), Some(io::ErrorKind::AlreadyExists));
@@ -112,7 +127,7 @@ mod tests {
         assert_eq!((names(dir.path()), fs::read(&path).expect("reads")), (vec!["file".to_owned()], b"one".to_vec()));
         let mut part = Part::create(&path, true).expect("begins");
         part.write_all(b"two").expect("writes");
-        part.put_in_place().expect("is placed");
+        part.put_in_place().expect("is placed").sync().expect("is synced");
         assert_eq!(fs::read(&path).expect("reads"), b"two");
     }
 
@@ -122,7 +137,7 @@ mod tests {
         let path = dir.path().join("file");
         let part = Part::create(&path, false).expect("begins");
         fs::write(&path, "of somebody else").expect("writes");
-        assert_eq!(part.put_in_place().expect_err("is refused").kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(part.put_in_place().map(drop).expect_err("is refused").kind(), io::ErrorKind::AlreadyExists);
         assert_eq!((names(dir.path()), fs::read(&path).expect("reads").len()), (vec!["file".to_owned()], 16));
         Part::create(dir.path(), true).err().expect("a directory is no file");
     }
