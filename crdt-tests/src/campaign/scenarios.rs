@@ -131,7 +131,7 @@ fn backup(ground: &Ground, ledger: &mut Ledger) {
     let may_not_last = output.code == 3 && output.stderr.contains("is whole, but a power cut may take it");
     let is_named = output.code == 0 || output.code == 1 || may_not_last;
     assert_eq!(is_named, file.exists(), "weft backup ended with {}:\n{}", output.code, output.stderr);
-    let elsewhere = Cli::on(&ground.dir.with_file_name("restored"));
+    let elsewhere = Cli::on(ground.dir.with_file_name("restored"));
     if output.code == 1 {
         let restored = elsewhere.run(&["restore", path_str(&file)]);
         assert!(restored.code == 1 && restored.stderr.contains("is not in the backup"), "{restored:?}");
