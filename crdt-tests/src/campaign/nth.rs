@@ -198,6 +198,7 @@ fn attempt(scenario: &Scenario, whole: &Ground, before: &Ledger, fault: Option<F
         let failed = failed.map_or("nothing failed".into(), |op| format!("{} of {}", op.name, op.path));
         let fault = fault.map_or("no fault".into(), |fault| fault.to_string());
         eprintln!("{} with seed {}: {fault} ({failed})", scenario.name, whole.seed);
+        eprintln!("What it left is kept in {}", place.keep().display());
         panic::resume_unwind(cause);
     }
     (ledger.totals(), operations)
