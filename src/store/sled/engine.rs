@@ -101,9 +101,8 @@ impl Engine {
             // sled would overwrite what comes after the damage.
             let checked =
                 log::check(dir, false, &checkpoint_in).map_err(|e| format!("{at}/{DATABASE} cannot be read: {e}"))?;
-            if let Some(place) = checked.bad.as_ref().filter(|_| checked.is_damaged(marked)) {
-                let (bytes, offset) = (place.bytes, place.offset);
-                return Err(broken(dir, &format!("{bytes} bytes from {offset} on in its data file are damaged")));
+            if let Some(bad) = checked.bad.as_ref().filter(|_| checked.is_damaged(marked)) {
+                return Err(broken(dir, &bad.to_string()));
             }
         }
         let db = open_sled(dir, cache_bytes)?;

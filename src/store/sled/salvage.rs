@@ -16,7 +16,7 @@ use super::super::{SalvageReport, StoreError, StoreSurvey};
 use super::SledStore;
 use super::batches::BATCH_BYTES;
 use super::engine::{CACHE_BYTES, DATABASE, Engine, caught};
-use super::log::{self, BadPlace, LogReading};
+use super::log::{self, Bad, LogReading};
 use super::marker::{MARKER, read_marker, sync_dir, write_marker};
 use crate::limits::SURVEY_FLAWS_MAX;
 
@@ -116,22 +116,19 @@ fn survey(dir: &Path) -> io::Result<StoreSurvey> {
             survey.note(format!("the page table in {} is damaged", name.to_string_lossy()));
         }
     }
-    let reading = log::read(dir, &is_key)?;
+    let checked = log::check(dir, true, &checkpoint_in)?;
+    let reading = log::read(dir, checked.end(marked.unwrap_or(0)), &is_key)?;
     survey.keys = reading.keys().count() as u64;
     let root = newest_root(&reading)?;
     // Without a marker: the root record of a checkpoint is written when the marker of the one before it is there. So a
     // first one that was cut short has none, and nothing was durable yet; of a later one it was lost.
     let reached = marked.unwrap_or_else(|| root.map_or(0, |root| root.checkpoint.saturating_sub(1)));
-    let checked = log::check(dir, true, &checkpoint_in)?;
     if checked.is_damaged(reached) {
-        for BadPlace { offset, bytes, .. } in &reading.bad {
-            survey.note(format!("{bytes} bytes from {offset} on in the file {DATABASE} are damaged"));
-        }
+        let missing = checked.bad.into_iter().filter(|bad| matches!(bad, Bad::Missing { .. }));
+        let places = reading.bad.iter().cloned().map(Bad::Place);
+        missing.chain(places).for_each(|bad| survey.note(bad.to_string()));
     }
-    // What follows a tear at the end of the log counts for nothing, and must not stand for what it replaced: sled goes back
-    // to before the tear, and there the root record of that checkpoint was seen.
     match (root, marked) {
-        _ if checked.is_torn_after(reached) => {}
         (None, Some(_)) => survey.note("the root record is lost".to_owned()),
         (Some(root), Some(marked)) if root.checkpoint < marked => {
             survey.note(format!("it ends at checkpoint {}, yet {marked} had been reached", root.checkpoint));
@@ -180,7 +177,9 @@ fn rebuild(dir: &Path) -> Result<SalvageReport, StoreError> {
     if new.exists() {
         fs::remove_dir_all(&new).map_err(|e| failed("replace", e))?;
     }
-    let reading = log::read(dir, &is_key).map_err(|e| failed("read", e))?;
+    let marked = read_marker(dir).ok().flatten();
+    let checked = log::check(dir, true, &checkpoint_in).map_err(|e| failed("read", e))?;
+    let reading = log::read(dir, checked.end(marked.unwrap_or(0)), &is_key).map_err(|e| failed("read", e))?;
     let found = newest_root(&reading).map_err(|e| failed("read", e))?;
     let mut report = SalvageReport { counted: found.map(|root| root.documents), ..SalvageReport::default() };
     report.unreadable_bytes = reading.bad.iter().map(|place| place.bytes).sum();
@@ -207,7 +206,7 @@ fn rebuild(dir: &Path) -> Result<SalvageReport, StoreError> {
         }
     }
     // Ahead of both, so that neither accuses the new one of a loss.
-    let checkpoint = found.map_or(0, |root| root.checkpoint).max(read_marker(dir).ok().flatten().unwrap_or(0)) + 1;
+    let checkpoint = found.map_or(0, |root| root.checkpoint).max(marked.unwrap_or(0)) + 1;
     let root = Root { documents: report.documents, checkpoint, live_bytes: None };
     batch.insert(keys::ROOT, record::encode_root(&root));
     caught(|| engine.db().apply_batch(batch)).map_err(|e| failed("write", e))?;
