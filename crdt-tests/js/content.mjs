@@ -67,9 +67,9 @@ export const state = doc => ({
 })
 
 /** A fresh document made of one update, as another program would load weft's export. */
-export const load = (base64, gc = true) => {
-  const doc = new Y.Doc({ gc })
+export const load = update => {
+  const doc = new Y.Doc()
   declareRoots(doc)
-  Y.applyUpdate(doc, Buffer.from(base64, 'base64'))
+  Y.applyUpdate(doc, update)
   return doc
 }

@@ -1,19 +1,17 @@
-// Hosts many named stock clients for a test written in Rust. One JSON request per line on stdin, one JSON answer per line on
-// stdout: {id, op, …} -> {id, ok} or {id, error}. Requests run side by side; whatever waits has a deadline (`ms`).
+// Hosts many named stock clients for a test written in Rust, by requests (`requests.mjs`); whatever waits has a deadline
+// (`ms`).
 
-import * as Y from 'yjs'
-import { createInterface } from 'node:readline'
 import * as awarenessProtocol from 'y-protocols/awareness'
 import { Client } from './client.mjs'
 import { HocuspocusClient, isHocuspocus } from './hocuspocus.mjs'
 import { chance, edit } from './chance.mjs'
 import { content, isPending, load, snapshot, state, stateVector } from './content.mjs'
+import { serveRequests } from './requests.mjs'
 import { startStorm } from './storm.mjs'
 import { readTrace, typeConcurrent, typeSequential } from './trace.mjs'
 import { notify, until, within } from './wait.mjs'
 import { YSWEET, YSweetClient, sdk } from './ysweet.mjs'
 
-console.log = console.error // stdout belongs to the answers
 process.setMaxListeners(0)
 
 const clients = new Map()
@@ -55,15 +53,16 @@ const compile = (code, kind) => {
 }
 
 const scopeOf = (client, args) =>
-  [Y, awarenessProtocol, client, client.doc, client.text, client.map, client.array, client.xml, client.provider, client.awareness, clients, args]
+  [client.Y, awarenessProtocol, client, client.doc, client.text, client.map, client.array, client.xml, client.provider, client.awareness, clients, args]
 
 const converged = list => {
-  const [first, ...others] = list
-  if (list.some(client => isPending(client.doc))) return false
-  const vector = stateVector(first.doc)
-  if (others.some(client => stateVector(client.doc) !== vector)) return false
-  const shot = snapshot(first.doc)
-  return others.every(client => snapshot(client.doc) === shot)
+  const docs = list.map(client => client.read())
+  if (docs.some(isPending)) return false
+  const [first, ...others] = docs
+  const vector = stateVector(first)
+  if (others.some(doc => stateVector(doc) !== vector)) return false
+  const shot = snapshot(first)
+  return others.every(doc => snapshot(doc) === shot)
 }
 
 const operations = {
@@ -108,15 +107,15 @@ const operations = {
     const describe = () => `converged ${describeAll(list)}`
     for (;;) {
       await until(() => converged(list), left(), describe)
-      const before = snapshot(list[0].doc)
+      const before = snapshot(list[0].read())
       await within(Promise.all(list.filter(client => client.isOpen).map(client => client.ack())), left(), describe)
-      if (converged(list) && snapshot(list[0].doc) === before) break
+      if (converged(list) && snapshot(list[0].read()) === before) break
     }
-    const [first, ...others] = list.map(client => [client.name, JSON.stringify(content(client.doc))])
+    const [first, ...others] = list.map(client => [client.name, JSON.stringify(content(client.read()))])
     for (const [name, other] of others) {
       if (other !== first[1]) throw new Error(`same state vector and delete set, other content:\n${first[0]}: ${first[1]}\n${name}: ${other}`)
     }
-    return state(list[0].doc)
+    return state(list[0].read())
   },
   ack: async ({ client, ms }) => {
     const it = clientNamed(client)
@@ -125,9 +124,9 @@ const operations = {
   },
   // y-sweet's SDK, as an application's back end uses it.
   sdk: async ({ manager, method, args, ms }) => plain(await within(sdk(manager, method, args), ms, () => method)),
-  state: ({ client }) => state(clientNamed(client).doc),
+  state: ({ client }) => state(clientNamed(client).read()),
   load: ({ update }) => {
-    const doc = load(update)
+    const doc = load(Buffer.from(update, 'base64'))
     const loaded = state(doc)
     doc.destroy()
     return loaded
@@ -175,24 +174,10 @@ const operations = {
   }
 }
 
-const answer = (id, body) => process.stdout.write(JSON.stringify({ id, ...body }) + '\n')
-
 process.on('uncaughtException', error => {
   console.error('driver: uncaught', error)
   process.exit(1)
 })
 
-const lines = createInterface({ input: process.stdin })
-lines.on('line', async line => {
-  const { id, op, ...request } = JSON.parse(line)
-  try {
-    const operation = operations[op]
-    if (operation === undefined) throw new Error(`no such operation: ${op}`)
-    answer(id, { ok: (await operation(request)) ?? null })
-  } catch (error) {
-    answer(id, { error: String(error?.stack ?? error) })
-  }
-  notify()
-})
 // The test ended. No goodbyes: what the server must survive is a client that is simply gone.
-lines.on('close', () => process.exit(0))
+serveRequests(operations, { answered: notify, ended: () => process.exit(0) })

@@ -1,7 +1,6 @@
 // One stock Hocuspocus provider with its Y.Doc, watched from outside; same interface as the y-websocket client's. An ack is
 // what the provider itself shows: no unsynced changes. Providers can share a connection.
 
-import * as Y from 'yjs'
 import * as decoding from 'lib0/decoding'
 import { WebSocket } from 'ws'
 import * as V2 from 'hocuspocus-2'
@@ -35,12 +34,10 @@ export class HocuspocusClient extends Watched {
    * `token` is a string or, by `tokens`, a list of which each question takes the next; it may also come as `params.token`,
    * as for y-websocket. `sharing` is another client whose connection is used.
    */
-  constructor ({ name, version, url, room, doc, clientId, gc = true, awareness, connect = true, params = {}, token = params.token, tokens, sharing, options = {}, socketOptions = {} }) {
-    const packages = PROVIDERS[version.slice(PREFIX.length)]
-    if (packages === undefined) throw new Error(`no such hocuspocus version: ${version}`)
-    super({ name, version, doc: doc ?? new Y.Doc({ gc }) })
-    this.ownsDoc = doc === undefined
-    if (clientId !== undefined) this.doc.clientID = clientId
+  constructor ({ url, room, awareness, connect = true, params = {}, token = params.token, tokens, sharing, options = {}, socketOptions = {}, ...watched }) {
+    const packages = PROVIDERS[watched.version.slice(PREFIX.length)]
+    if (packages === undefined) throw new Error(`no such hocuspocus version: ${watched.version}`)
+    super(watched)
     this.events = []
     this.stateless = []
     this.unsyncedSeen = []
@@ -57,17 +54,14 @@ export class HocuspocusClient extends Watched {
       ...socketOptions
     })
     this.tokens = tokens?.slice()
-    this.provider = new packages.HocuspocusProvider({
+    const provider = new packages.HocuspocusProvider({
       websocketProvider: this.line,
       name: room,
       document: this.doc,
       token: tokens === undefined ? token ?? null : async () => this.tokens.length > 1 ? this.tokens.shift() : this.tokens[0],
       ...options
     })
-    this.room = room
-    this.awareness = this.provider.awareness
-    this.awareness?.on('update', notify)
-    if (awareness !== undefined) this.awareness.setLocalState(awareness)
+    this.adopt(provider, room, awareness, ['status', 'synced', 'open', 'close'])
     const note = (event, details) => {
       this.events.push({ event, ...details })
       notify()
@@ -82,7 +76,6 @@ export class HocuspocusClient extends Watched {
       this.unsyncedSeen.push(this.provider.unsyncedChanges)
       notify()
     })
-    for (const event of ['status', 'synced', 'open', 'close']) this.provider.on(event, notify)
     // 2.x attaches by itself.
     this.provider.attach?.()
     if (connect && sharing === undefined) this.line.connect()
@@ -131,8 +124,6 @@ export class HocuspocusClient extends Watched {
     })
   }
 
-  socketClosed () {}
-
   /** The line is cut: no close frame, no goodbye. With `stay` the client does not come back by itself. */
   cut (stay) {
     const ws = this.line.webSocket
@@ -148,22 +139,9 @@ export class HocuspocusClient extends Watched {
     if (this.ownsDoc) this.doc.destroy()
   }
 
-  /** For error messages. */
   describe () {
-    const { provider } = this
-    return {
-      name: this.name,
-      version: this.version,
-      status: this.line.status,
-      synced: provider.isSynced,
-      unsynced: provider.unsyncedChanges,
-      shouldConnect: this.line.shouldConnect,
-      events: this.events.slice(-5),
-      opens: this.opens,
-      closes: this.closes.slice(-5),
-      stateVector: Object.fromEntries(Y.decodeStateVector(Y.encodeStateVector(this.doc))),
-      pending: this.doc.store.pendingStructs !== null || this.doc.store.pendingDs !== null,
-      traffic: this.traffic
-    }
+    const { isSynced, unsyncedChanges } = this.provider
+    const { status, shouldConnect } = this.line
+    return { ...super.describe(), status, synced: isSynced, unsynced: unsyncedChanges, shouldConnect, events: this.events.slice(-5) }
   }
 }

@@ -1,15 +1,18 @@
-// The WebSocket under a stock client, watched: frames and bytes are counted by kind, opens and closes noted.
+// What lies under every stock client, watched: its WebSocket, of which frames and bytes are counted by kind, opens and
+// closes noted, and its document.
 
+import * as Y from 'yjs'
 import { WebSocket } from 'ws'
+import { isPending, load } from './content.mjs'
 import { notify } from './wait.mjs'
 
 // `resyncInterval` of every y-websocket version reads the browser's global.
 globalThis.WebSocket ??= WebSocket
 
-export const noTraffic = () => ({ inFrames: 0, inBytes: 0, outFrames: 0, outBytes: 0, inKinds: {}, outKinds: {} })
+const noTraffic = () => ({ inFrames: 0, inBytes: 0, outFrames: 0, outBytes: 0, inKinds: {}, outKinds: {} })
 
 /** Counts a frame. */
-export const count = (traffic, direction, bytes, kind) => {
+const count = (traffic, direction, bytes, kind) => {
   traffic[`${direction}Frames`]++
   traffic[`${direction}Bytes`] += bytes.byteLength
   const kinds = traffic[`${direction}Kinds`]
@@ -18,13 +21,14 @@ export const count = (traffic, direction, bytes, kind) => {
 
 /**
  * The WebSocket class given to the provider of `client`. `kindOf` names a frame; `intercept` keeps frames from the provider
- * for which it returns true.
+ * for which it returns true; `destination` says where an address leads.
  */
-export const watchedSocket = (client, kindOf, intercept = () => false) =>
+export const watchedSocket = (client, kindOf, { intercept = () => false, destination = url => url } = {}) =>
   class WatchedSocket extends WebSocket {
     constructor (url, protocols) {
-      super(url, protocols)
+      super(destination(url), protocols)
       client.socket = this
+      client.connects++
       this.on('open', () => {
         client.opens++
         notify()
@@ -43,6 +47,7 @@ export const watchedSocket = (client, kindOf, intercept = () => false) =>
     }
 
     emit (name, ...args) {
+      if (name === 'unexpected-response') client.statuses.push(args[1].statusCode)
       if (name === 'message') {
         if (!args[1]) {
           client.textFrames++
@@ -59,13 +64,19 @@ export const watchedSocket = (client, kindOf, intercept = () => false) =>
 
 /** What clients of every kind have: a document, counters, and a place in error messages. */
 export class Watched {
-  constructor ({ name, version, doc }) {
+  /** `doc`: an existing document (a loaded sub-document), else a fresh one of the Yjs that the provider is made for. */
+  constructor ({ name, version, doc, clientId, gc = true, Yjs = Y }) {
     this.name = name
     this.version = version
-    this.doc = doc
+    this.Y = Yjs
+    this.ownsDoc = doc === undefined
+    this.doc = doc ?? new Yjs.Doc({ gc })
+    if (clientId !== undefined) this.doc.clientID = clientId
     this.traffic = noTraffic()
+    this.connects = 0
     this.opens = 0
     this.closes = []
+    this.statuses = []
     this.textFrames = 0
     this.socket = null
     this.storm = null
@@ -78,11 +89,43 @@ export class Watched {
   get array () { return this.doc.getArray('array') }
   get xml () { return this.doc.getXmlFragment('xml') }
 
+  /** Its document as Yjs 13 reads it, the measure for all. */
+  read () {
+    return this.Y === Y ? this.doc : load(this.Y.encodeStateAsUpdate(this.doc))
+  }
+
   /** Traffic since the last reset. */
   takeTraffic () {
     const taken = this.traffic
     this.traffic = noTraffic()
     return taken
+  }
+
+  /** A socket has closed. */
+  socketClosed () {}
+
+  /** Takes its provider up, with the presence that the test wants it to begin with. */
+  adopt (provider, room, awareness, events) {
+    this.provider = provider
+    this.room = room
+    this.awareness = provider.awareness
+    this.awareness?.on('update', notify)
+    if (awareness !== undefined) this.awareness.setLocalState(awareness)
+    for (const event of events) provider.on(event, notify)
+  }
+
+  /** For error messages. */
+  describe () {
+    return {
+      name: this.name,
+      version: this.version,
+      opens: this.opens,
+      connects: this.connects,
+      closes: this.closes.slice(-5),
+      stateVector: Object.fromEntries(this.Y.decodeStateVector(this.Y.encodeStateVector(this.doc))),
+      pending: isPending(this.doc),
+      traffic: this.traffic
+    }
   }
 }
 

@@ -1,11 +1,9 @@
-// Pages in the system's Chromium for a test written in Rust. One JSON request per line on stdin, one JSON answer per line on
-// stdout, as in ../driver.mjs: {id, op, …} -> {id, ok} or {id, error}; whatever waits has a deadline (`ms`).
+// Pages in the system's Chromium for a test written in Rust, by requests (`../requests.mjs`); whatever waits has a deadline
+// (`ms`).
 
 import axe from 'axe-core'
 import { chromium } from 'playwright-core'
-import { createInterface } from 'node:readline'
-
-console.log = console.error // stdout belongs to the answers
+import { serveRequests } from '../requests.mjs'
 
 /** How often a page is asked whether something is so, milliseconds. */
 const LOOK_EVERY = 25
@@ -181,20 +179,9 @@ const operations = {
   quit: () => browser.close()
 }
 
-const answer = (id, body) => process.stdout.write(JSON.stringify({ id, ...body }) + '\n')
-
-const requests = createInterface({ input: process.stdin })
-requests.on('line', async line => {
-  const { id, op, ...request } = JSON.parse(line)
-  try {
-    const operation = operations[op]
-    if (operation === undefined) throw new Error(`no such operation: ${op}`)
-    answer(id, { ok: (await operation(request)) ?? null })
-  } catch (error) {
-    answer(id, { error: String(error?.stack ?? error) })
+serveRequests(operations, {
+  ended: async () => {
+    await browser?.close()
+    process.exit(0)
   }
-})
-requests.on('close', async () => {
-  await browser?.close()
-  process.exit(0)
 })

@@ -28,7 +28,7 @@ setInterval(notify, 20)
 
 /** What a fresh document of the tests' own Yjs holds after the bytes that the source's library gave. */
 const read = update => {
-  const doc = load(Buffer.from(update).toString('base64'))
+  const doc = load(update)
   const read = state(doc)
   doc.destroy()
   return read
