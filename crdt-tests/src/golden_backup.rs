@@ -19,6 +19,9 @@ pub const DELETED: (&str, u64) = ("deleted", 1_760_000_000_000);
 /// A document that could not be read when it was made.
 pub const LEFT_OUT: &str = "left out";
 
+/// The list of revoked tokens in it.
+pub const REVOKED: &str = r#"{"version":1,"revocations":[{"sub":"mallory","at":1770000000}]}"#;
+
 /// When its documents were last stored, milliseconds since 1970.
 pub const UPDATED_MS: u64 = 1_750_000_000_000;
 
@@ -55,7 +58,7 @@ pub fn make() -> (Vec<u8>, Summary) {
         document(waiting, 0, vec![], vec![late.append("second ")]),
     ];
     let head = Head { weft: "0.1.0".to_owned(), created_ms: 1_770_000_000_000, documents: 5 };
-    let mut writer = Writer::new(Vec::new(), &head).expect("written");
+    let mut writer = Writer::new(Vec::new(), &head, REVOKED.as_bytes()).expect("written");
     for document in &documents {
         writer.document(document).expect("written");
     }

@@ -1,10 +1,10 @@
-//! The bytes of a backup file, version 1. Knows single frames; [`super::Writer`] and [`super::Reader`] know their order.
+//! The bytes of a backup file, version 2. Knows single frames; [`super::Writer`] and [`super::Reader`] know their order.
 //!
 //! All integers are little-endian. The file begins with 16 bytes:
 //!
 //! ```text
 //!  0  magic     b"weft-bak"
-//!  8  version   1
+//!  8  version   1, or 2 since there is `R`
 //!  9  zero      3 bytes
 //! 12  crc32c    u32, of bytes 0..12
 //! ```
@@ -23,6 +23,7 @@
 //! | kind | body |
 //! |---|---|
 //! | `H` head, first and once | `created_ms:u64 documents:u64`, then the version of weft as text |
+//! | `R` revocations, after `H`, since version 2 | the next piece of the list of revoked tokens, as the data directory keeps it |
 //! | `D` document | `created_ms:u64 updated_ms:u64 deleted_ms:u64 last_seq:u64 snapshot_seq:u64 snapshot_updates:u64 log_updates:u64 body_bytes:u64`, then the name; `deleted_ms` is 0 unless it is a tombstone |
 //! | `U` updates, after their `D` | the next piece of the document's `body_bytes` bytes, which are `length:u32, update` for each update of the snapshot, then of the log |
 //! | `X` left out | `name_bytes:u16`, the name, then why as text |
@@ -35,7 +36,7 @@ use super::{Head, LeftOut, Totals};
 use crate::ids::{DocName, Seq};
 
 /// The newest version written and read here.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 const MAGIC: [u8; 8] = *b"weft-bak";
 /// Bytes before the first frame.
 pub(super) const PROLOGUE_BYTES: usize = 16;
@@ -49,6 +50,7 @@ const TEXT_BYTES_MAX: usize = 4 << 10;
 #[repr(u8)]
 pub(super) enum Kind {
     Head = b'H',
+    Revoked = b'R',
     Document = b'D',
     Updates = b'U',
     LeftOut = b'X',
@@ -58,7 +60,7 @@ pub(super) enum Kind {
 
 impl Kind {
     fn parse(byte: u8) -> Option<Self> {
-        [Self::Head, Self::Document, Self::Updates, Self::LeftOut, Self::BrokenOff, Self::Trailer]
+        [Self::Head, Self::Revoked, Self::Document, Self::Updates, Self::LeftOut, Self::BrokenOff, Self::Trailer]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -97,7 +99,7 @@ pub(super) fn decode_prologue(bytes: &[u8; PROLOGUE_BYTES]) -> Prologue {
     if crc32c::crc32c(&bytes[..12]) != u32::from_le_bytes(crc) || version == 0 {
         return Prologue::Damaged;
     }
-    if version == VERSION && zeros != [0; 3] { Prologue::Damaged } else { Prologue::Version(version) }
+    if version <= VERSION && zeros != [0; 3] { Prologue::Damaged } else { Prologue::Version(version) }
 }
 
 /// The header of frame `number`, for this body.

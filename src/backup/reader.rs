@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::frame::{self, DocumentHead, FRAME_HEADER_BYTES, Kind, PROLOGUE_BYTES, Prologue};
 use super::{BackupError, Checksum, Document, Head, Item, Summary, Totals};
-use crate::limits::BACKUP_FRAME_BYTES_MAX;
+use crate::limits::{BACKUP_FRAME_BYTES_MAX, REVOCATIONS_BYTES_MAX};
 
 /// Bytes set aside for a document before any of it was read; more comes only as bytes do (BK2).
 const BODY_CAPACITY_FIRST: usize = 64 << 10;
@@ -23,6 +23,8 @@ pub struct Reader<R> {
     /// Number of the next frame.
     number: u64,
     head: Head,
+    /// The list of revoked tokens, as far as it was read.
+    revoked: Vec<u8>,
     totals: Totals,
     /// The body of the frame that was read last.
     body: Vec<u8>,
@@ -39,6 +41,7 @@ impl<R: Read> Reader<R> {
             bytes: 0,
             number: 0,
             head: Head { weft: String::new(), created_ms: 0, documents: 0 },
+            revoked: Vec::new(),
             totals: Totals::default(),
             body: Vec::new(),
             summary: None,
@@ -68,6 +71,12 @@ impl<R: Read> Reader<R> {
         &self.head
     }
 
+    /// The list of revoked tokens, as the data directory keeps it, once [`Reader::next`] has returned anything; empty where
+    /// there was none.
+    pub fn revoked(&self) -> &[u8] {
+        &self.revoked
+    }
+
     /// What it holds, and its checksum, once all of it was read and found to be right.
     pub fn summary(&self) -> Option<&Summary> {
         self.summary.as_ref()
@@ -79,8 +88,16 @@ impl<R: Read> Reader<R> {
         if self.summary.is_some() {
             return Ok(None);
         }
-        let at = self.bytes;
-        let (kind, before) = self.frame()?;
+        let (mut at, mut frame) = (self.bytes, self.frame()?);
+        while frame.0 == Kind::Revoked {
+            let is_first = self.totals == Totals::default();
+            if !is_first || (self.revoked.len() + self.body.len()) as u64 > REVOCATIONS_BYTES_MAX {
+                return Err(damaged(at, "the list of revoked tokens does not add up"));
+            }
+            self.revoked.extend_from_slice(&self.body);
+            (at, frame) = (self.bytes, self.frame()?);
+        }
+        let (kind, before) = frame;
         match kind {
             Kind::Document => {
                 let head =
@@ -102,7 +119,7 @@ impl<R: Read> Reader<R> {
                 self.end(at, &before)?;
                 Ok(None)
             }
-            Kind::Head | Kind::Updates => Err(damaged(at, "a frame stands where it should not")),
+            Kind::Head | Kind::Revoked | Kind::Updates => Err(damaged(at, "a frame stands where it should not")),
         }
     }
 

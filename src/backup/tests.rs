@@ -33,6 +33,9 @@ fn document(text: &str, snapshot: &[&'static str], log: &[&'static str]) -> Docu
     }
 }
 
+/// No list of revocations; here it is bytes.
+const REVOKED: &[u8] = b"{ list }";
+
 fn everything() -> Vec<Item> {
     let tombstone = Document { deleted_ms: Some(9), last_seq: Seq(30), ..document("gone", &[], &[]) };
     let left_out = LeftOut { name: name("broken"), error: "the log is damaged".to_owned() };
@@ -46,7 +49,7 @@ fn everything() -> Vec<Item> {
 }
 
 fn written(items: &[Item]) -> (Vec<u8>, Summary) {
-    let mut writer = Writer::new(Vec::new(), &head()).expect("writes");
+    let mut writer = Writer::new(Vec::new(), &head(), REVOKED).expect("writes");
     for item in items {
         match item {
             Item::Document(document) => writer.document(document).expect("writes"),
@@ -63,7 +66,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<Item>, Summary), BackupError> {
         assert_eq!(reader.summary(), None, "whole before its end was read");
         items.push(item);
     }
-    assert_eq!(reader.head(), &head());
+    assert_eq!((reader.head(), reader.revoked()), (&head(), REVOKED));
     Ok((items, reader.summary().cloned().expect("a whole backup has a summary")))
 }
 
@@ -208,13 +211,13 @@ fn strangers_newer_versions_and_what_was_broken_off_are_told_apart() {
     assert!(matches!(read(b""), Err(BackupError::Foreign)));
     assert!(matches!(read(b"PK\x03\x04 a file of another program"), Err(BackupError::Foreign)));
     let (mut newer, _) = written(&[]);
-    newer[8] = 2;
+    newer[8] = VERSION + 1;
     let crc = crc32c::crc32c(&newer[..12]);
     newer[12..16].copy_from_slice(&crc.to_le_bytes());
-    assert!(matches!(read(&newer), Err(BackupError::Newer(2))));
+    assert!(matches!(read(&newer), Err(BackupError::Newer(v)) if v == VERSION + 1));
 
     let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, &head()).expect("writes");
+    let mut writer = Writer::new(&mut bytes, &head(), REVOKED).expect("writes");
     writer.document(&document("d", &[], &["u"])).expect("writes");
     writer.break_off("the disk failed").expect("writes");
     assert!(matches!(read(&bytes), Err(BackupError::BrokenOff(why)) if why == "the disk failed"));
@@ -233,8 +236,17 @@ fn large_documents_lie_in_several_frames() {
 }
 
 #[test]
+fn a_long_list_of_revoked_tokens_lies_in_several_frames() {
+    let long = vec![7; 2 * BACKUP_FRAME_BYTES_MAX + 5];
+    let (bytes, _) = Writer::new(Vec::new(), &head(), &long).and_then(Writer::finish).expect("writes");
+    let mut reader = Reader::open(&bytes[..]).expect("opens");
+    assert_eq!(reader.next().expect("reads"), None);
+    assert!(reader.revoked() == long);
+}
+
+#[test]
 fn a_document_that_does_not_add_up_is_not_written() {
-    let mut writer = Writer::new(Vec::new(), &head()).expect("writes");
+    let mut writer = Writer::new(Vec::new(), &head(), REVOKED).expect("writes");
     let gap = Document { last_seq: Seq(9), ..document("d", &[], &["u"]) };
     assert_eq!(writer.document(&gap).expect_err("is refused").kind(), io::ErrorKind::InvalidInput);
 }

@@ -27,15 +27,19 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a backup.
+    /// Begins a backup. `revoked` is the list of revoked tokens, empty where there is none: whoever restores the documents
+    /// must not let anybody back in (2.4).
     ///
     /// # Errors
     /// Those of `out`, here and below.
-    pub fn new(out: W, head: &Head) -> io::Result<Self> {
+    pub fn new(out: W, head: &Head, revoked: &[u8]) -> io::Result<Self> {
         let mut writer =
             Self { out, hash: Sha256::new(), bytes: 0, number: 0, totals: Totals::default(), piece: Vec::new() };
         writer.write(&frame::encode_prologue())?;
         writer.frame(Kind::Head, &frame::encode_head(head))?;
+        for piece in revoked.chunks(BACKUP_FRAME_BYTES_MAX) {
+            writer.frame(Kind::Revoked, piece)?;
+        }
         Ok(writer)
     }
 

@@ -237,7 +237,9 @@ impl Backend {
     pub(super) async fn backup(&mut self) -> Result<Pieces, Failure> {
         match self {
             Self::Online(client) => Ok(Pieces::Online(client.backup().await?)),
-            Self::Offline(Offline { hub, .. }) => Ok(Pieces::Offline(hub.backup().await?)),
+            Self::Offline(Offline { hub, dir }) => {
+                Ok(Pieces::Offline(hub.backup(keys::revoked_bytes(dir.path())?).await?))
+            }
         }
     }
 
@@ -268,7 +270,10 @@ impl Backend {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
     use crate::data_dir::AdminFile;
     use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, Sessions};
 
@@ -366,7 +371,12 @@ mod tests {
         let mut data = DataDir::open(dir.path()).expect("opens");
         let hub = serve::open_hub(&data, HubOptions::default()).await.expect("opens");
         let loopback = "127.0.0.1:0".parse().expect("an address");
-        let options = AdminOptions { credential: "secret".to_owned(), authority: None, drain: Duration::ZERO };
+        let options = AdminOptions {
+            credential: "secret".to_owned(),
+            authority: None,
+            drain: Duration::ZERO,
+            revoked: Arc::new(|| Ok(Vec::new())),
+        };
         let server = AdminServer::start(
             Address::take(loopback).expect("a free port"),
             &options,

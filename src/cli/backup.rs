@@ -52,6 +52,11 @@ pub(super) struct Verified {
     pub(super) summary: Summary,
     /// Documents that could not be read when it was made.
     pub(super) failed: Vec<LeftOut>,
+    /// Bytes of the list of revoked tokens.
+    pub(super) revoked_bytes: u64,
+    /// The list itself.
+    #[serde(skip)]
+    pub(super) revoked: Vec<u8>,
 }
 
 #[derive(Debug, Serialize)]
@@ -192,7 +197,8 @@ pub(super) fn verify(
     let verified = read_on(&mut reader, &bar, each);
     bar.finish_and_clear();
     let (failed, summary) = verified?;
-    Ok(Verified { head, summary, failed })
+    let revoked = reader.revoked().to_vec();
+    Ok(Verified { head, summary, failed, revoked_bytes: revoked.len() as u64, revoked })
 }
 
 fn read_on<R: Read>(
@@ -241,7 +247,7 @@ fn report(file: &Path, verified: &Verified, started: Instant, out: &mut Output<'
 
 /// What is in a backup, for people.
 pub(super) fn pairs_of(verified: &Verified) -> Vec<(&'static str, Cell)> {
-    let Verified { head, summary, .. } = verified;
+    let Verified { head, summary, revoked_bytes, .. } = verified;
     vec![
         ("made", Cell::When(head.created_ms)),
         ("by weft", Cell::text(&head.weft)),
@@ -250,6 +256,7 @@ pub(super) fn pairs_of(verified: &Verified) -> Vec<(&'static str, Cell)> {
         ("left out", Cell::Count(summary.totals.left_out)),
         ("updates", Cell::Count(summary.totals.updates)),
         ("their bytes", Cell::Bytes(summary.totals.update_bytes)),
+        ("list of revoked tokens", Cell::Bytes(*revoked_bytes)),
         ("size", Cell::Bytes(summary.bytes)),
         ("SHA-256", Cell::text(summary.sha256.to_string())),
     ]

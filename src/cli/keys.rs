@@ -45,6 +45,11 @@ pub(super) fn revocations(data: &Path) -> Result<Revocations, Failure> {
     })
 }
 
+/// The list of revocations as it is in a data directory, for a backup; empty where there is none.
+pub(super) fn revoked_bytes(data: &Path) -> Result<Vec<u8>, Failure> {
+    Ok(data_dir::read_revoked(data).map_err(Failure::open)?.unwrap_or_default())
+}
+
 /// Seconds since 1970.
 pub(super) fn now_s() -> u64 {
     super::now_ms() / 1_000

@@ -65,6 +65,9 @@ pub(super) fn run(args: &RestoreArgs, out: &mut Output<'_>) -> Result<Outcome, F
     }
     store.make_durable().map_err(|error| cannot_store(data, &error))?;
     drop(store);
+    if !verified.revoked.is_empty() {
+        unfinished.write_revoked(&verified.revoked).map_err(refused)?;
+    }
     let dir = unfinished.finish().map_err(refused)?;
     drop(dir);
     let took_ms = started.elapsed().as_millis() as u64;

@@ -20,7 +20,7 @@ use crate::data_dir::{AdminFile, DataDir};
 use crate::hub::{Disk, Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
 use crate::limits::OPEN_FILES_RESERVED;
-use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, Server, ServerOptions, Sessions};
+use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, ReadRevoked, Server, ServerOptions, Sessions};
 use crate::store::sled::SledStore;
 use crate::telemetry;
 
@@ -118,8 +118,10 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
 
     let draining = DrainFlag::default();
     let credential = new_credential().map_err(Failure::open)?;
+    let data = settings.data.clone();
+    let revoked: ReadRevoked = Arc::new(move || keys::revoked_bytes(&data).map_err(|failure| failure.to_string()));
     let admin_options =
-        AdminOptions { credential: credential.clone(), authority: authority.clone(), drain: settings.drain };
+        AdminOptions { credential: credential.clone(), authority: authority.clone(), drain: settings.drain, revoked };
     let sessions = Sessions::default();
     let admin = AdminServer::start(admin_address, &admin_options, hub.clone(), sessions.clone(), draining.clone())
         .map_err(|error| cannot_listen("admin-listen", settings.admin_listen, &error))?;

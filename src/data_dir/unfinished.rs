@@ -11,8 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{
-    ADMIN_FILE, DataDir, DataDirError, FORMAT, FORMAT_FILE, JOURNAL_DIR, LOCK_FILE, PARTS, RESTORING_FILE, STORE_DIR,
-    lock, write_whole,
+    ADMIN_FILE, DataDir, DataDirError, FORMAT, FORMAT_FILE, JOURNAL_DIR, LOCK_FILE, PARTS, RESTORING_FILE,
+    REVOKED_FILE, STORE_DIR, lock, write_revoked, write_whole,
 };
 
 /// A data directory in the making. Dropped before [`Unfinished::finish`], it takes away what it made.
@@ -41,7 +41,9 @@ impl Unfinished {
             let name = entry.map_err(DataDirError::io("list", path))?.file_name();
             let temporary = name.to_string_lossy().starts_with(&format!("{RESTORING_FILE}."));
             let always = name == LOCK_FILE || name == "lost+found" || temporary;
-            let left_over = name == RESTORING_FILE || name == ADMIN_FILE || PARTS.iter().any(|part| name == *part);
+            let revoked = name.to_string_lossy().starts_with(REVOKED_FILE);
+            let left_over =
+                name == RESTORING_FILE || name == ADMIN_FILE || revoked || PARTS.iter().any(|part| name == *part);
             let ours = always || (is_left_over && left_over);
             if !ours {
                 return not_empty();
@@ -84,6 +86,14 @@ impl Unfinished {
         self.path.join(STORE_DIR)
     }
 
+    /// Gives it a list of revoked tokens, durable on return.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_revoked(&self, bytes: &[u8]) -> Result<(), DataDirError> {
+        write_revoked(&self.path, bytes)
+    }
+
     /// Makes it a data directory, in one step. It stays locked while the result lives.
     ///
     /// # Errors
@@ -108,6 +118,12 @@ impl Unfinished {
     fn clear(&self) -> io::Result<()> {
         for part in PARTS {
             match fs::remove_dir_all(self.path.join(part)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        for file in [REVOKED_FILE.to_owned(), format!("{REVOKED_FILE}.new")] {
+            match fs::remove_file(self.path.join(file)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -166,9 +182,10 @@ mod tests {
         fs::write(unfinished.store().join("db"), "half").unwrap();
         std::mem::forget(unfinished);
         fs::write(path.join("RESTORING.new"), "").unwrap();
+        fs::write(path.join("revoked.json"), "half").unwrap();
         let (copy, inner) = (outer.path().join("copy"), |dir: &Path| dir.join(STORE_DIR).join("db"));
         fs::create_dir_all(copy.join(STORE_DIR)).unwrap();
-        for file in [RESTORING_FILE, "store/db"] {
+        for file in [RESTORING_FILE, "store/db", REVOKED_FILE] {
             fs::copy(path.join(file), copy.join(file)).unwrap();
         }
         assert!(matches!(DataDir::open(&copy), Err(DataDirError::Unfinished(_))));

@@ -383,11 +383,12 @@ impl Hub {
     /// Everything acked before this call is in it, and all of it is a prefix of the journal: whoever waited for the ack
     /// of one edit before making another, in whatever document, finds the other in it only together with the one.
     /// Editing, checkpoints and compactions go on meanwhile. A document that cannot be read is named in it and left out.
+    /// The list of revoked tokens, which is not the hub's, is handed through; empty where there is none.
     ///
     /// # Errors
     /// [`HubError::BackupRunning`]; [`HubError::Storage`], also when it failed earlier.
-    pub async fn backup(&self) -> Result<BackupPieces, HubError> {
-        self.inner.backup().await
+    pub async fn backup(&self, revoked: Vec<u8>) -> Result<BackupPieces, HubError> {
+        self.inner.backup(revoked).await
     }
 
     /// Refuses new work, ends every document's task, carries the journal into the store and closes it. Sessions should

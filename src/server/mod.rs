@@ -225,7 +225,13 @@ pub struct AdminOptions {
     pub authority: Option<Arc<Authority>>,
     /// Over how long clients are sent away on a drain, to be told to who asks for one.
     pub drain: Duration,
+    /// The list of revoked tokens, which a backup takes along.
+    pub revoked: ReadRevoked,
 }
+
+/// Reads the list of revoked tokens as it is on disk, empty where there is none; blocks. It is kept also while no tokens
+/// are asked for.
+pub type ReadRevoked = Arc<dyn Fn() -> Result<Vec<u8>, String> + Send + Sync>;
 
 /// The admin listener (contract 2.3). Dropping it stops accepting.
 pub struct AdminServer {

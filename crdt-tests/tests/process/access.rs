@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crdt_tests::cli::Cli;
+use crdt_tests::cli::{Cli, path_str};
 use crdt_tests::js::{Client, Js, LATEST, VERSIONS};
 use crdt_tests::message::{self, Writer};
 use crdt_tests::process;
@@ -345,7 +345,21 @@ fn c2_3_revoke_ends_sessions_at_once_and_tokens_for_good() {
     let report = cli.done(&["token", "--revoke", "bob", "--json"]).json();
     assert_eq!((&report["sub"], &report["closed"]), (&json!("bob"), &json!(0)), "{report}");
     server.restart();
-    assert!(denied(&Socket::greet(server.addr(), &format!("c?token={bob}")).next(PATIENCE).expect("a frame")));
+    let is_denied = |server: &Server| {
+        denied(&Socket::greet(server.addr(), &format!("c?token={bob}")).next(PATIENCE).expect("a frame"))
+    };
+    assert!(is_denied(&server));
+
+    // Nor does a backup let anybody back in, taken while serving or not.
+    let files = ["online", "offline"].map(|name| data.outer().join(name));
+    cli.done(&["backup", path_str(&files[0])]);
+    server.drain();
+    cli.done(&["backup", path_str(&files[1])]);
+    for file in files {
+        let restored = DataDir::new();
+        Cli::on(restored.path()).done(&["restore", path_str(&file)]);
+        assert!(is_denied(&secret.options(&restored).start()), "{file:?}");
+    }
 }
 
 #[test]

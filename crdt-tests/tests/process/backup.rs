@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crdt_tests::cli::{Cli, Output, path_str};
-use crdt_tests::golden_backup::{self, DELETED, DOCUMENTS, LEFT_OUT, UPDATED_MS};
+use crdt_tests::golden_backup::{self, DELETED, DOCUMENTS, LEFT_OUT, REVOKED, UPDATED_MS};
 use crdt_tests::js::{self, Client, Js, LATEST, VERSIONS};
 use crdt_tests::message::{self, Writer};
 use crdt_tests::mount::SmallDisk;
@@ -275,6 +275,8 @@ fn bk4_backups_of_every_version_are_read() {
             );
             assert!(output.stderr.contains(LEFT_OUT), "{output:?}");
         }
+        let revoked = fs::read_to_string(data.path().join("revoked.json")).ok();
+        assert_eq!(revoked.as_deref(), (version >= 2).then_some(REVOKED), "version {version}");
         for (doc, text) in DOCUMENTS {
             assert_eq!(cli.done(&["export", doc, "--format", "text"]).text(), text, "version {version}, {doc}");
             assert_eq!(cli.show(doc)["updated_ms"], UPDATED_MS);
@@ -301,7 +303,7 @@ fn bk4_backups_of_every_version_are_read() {
 pub(super) fn many(file: &Path, count: u64, bytes: usize) {
     let head = Head { weft: "test".to_owned(), created_ms: 1_700_000_000_000, documents: count };
     let out = std::io::BufWriter::new(fs::File::create(file).expect("created"));
-    let mut writer = weft::backup::Writer::new(out, &head).expect("written");
+    let mut writer = weft::backup::Writer::new(out, &head, &[]).expect("written");
     for number in 0..count {
         let text = format!("{number} {}", "x".repeat(bytes));
         let document = Document {

@@ -46,8 +46,8 @@ enum Stop {
 }
 
 impl Inner {
-    /// Begins a backup of the present instant.
-    pub(super) async fn backup(self: &Arc<Self>) -> Result<BackupPieces, HubError> {
+    /// Begins a backup of the present instant, with this list of revoked tokens.
+    pub(super) async fn backup(self: &Arc<Self>, revoked: Vec<u8>) -> Result<BackupPieces, HubError> {
         if self.storage_has_failed() {
             // What was acked may be in a journal that cannot be carried over; a backup without it would be a lie.
             return Err(self.storage_error());
@@ -60,7 +60,7 @@ impl Inner {
         let (hub, out) = (self.clone(), PieceWriter::new(sender));
         tokio::task::spawn_blocking(move || {
             let started = Instant::now();
-            match hub.write_backup(&cut, out, &head) {
+            match hub.write_backup(&cut, out, &head, &revoked) {
                 Ok(summary) => {
                     let (bytes, totals) = (summary.bytes, summary.totals);
                     let took_ms = started.elapsed().as_millis() as u64;
@@ -72,8 +72,8 @@ impl Inner {
         Ok(BackupPieces { pieces })
     }
 
-    fn write_backup(&self, cut: &CutGuard, out: PieceWriter, head: &Head) -> Result<Summary, Stop> {
-        let mut writer = Writer::new(out, head)?;
+    fn write_backup(&self, cut: &CutGuard, out: PieceWriter, head: &Head, revoked: &[u8]) -> Result<Summary, Stop> {
+        let mut writer = Writer::new(out, head, revoked)?;
         match self.write_documents(cut, &mut writer) {
             Ok(()) => Ok(writer.finish()?.1),
             Err(Stop::Told(why)) => {

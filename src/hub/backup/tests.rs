@@ -123,7 +123,7 @@ async fn a_backup_is_one_instant_across_documents() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let acked = edits.load(Ordering::SeqCst);
-        let backup = hub.backup().await.expect("begins");
+        let backup = hub.backup(Vec::new()).await.expect("begins");
         let bytes = take(backup, Duration::from_millis(2)).await;
         let later = edits.load(Ordering::SeqCst);
         let (documents, left_out, totals) = read_all(&bytes[..]).expect("it is whole");
@@ -140,7 +140,7 @@ async fn a_backup_is_one_instant_across_documents() {
     // Nobody is held back once it is done.
     let report = hub.compact(&doc("z"), false).await.expect("compacts");
     assert!(report.written || report.log_records == 0, "{report:?}");
-    let backup = hub.backup().await.expect("begins");
+    let backup = hub.backup(Vec::new()).await.expect("begins");
     let (documents, ..) = read_all(&take(backup, Duration::ZERO).await[..]).expect("it is whole");
     assert!(documents["z"].log.is_empty(), "the whole log is folded");
 }
@@ -156,7 +156,7 @@ async fn what_is_deleted_while_a_backup_is_read_is_in_it_as_it_was() {
         Typist::new(&name(n), 7).types(&hub, &format!("{n:02}{}", "x".repeat(60_000))).await;
     }
     hub.delete(&doc(&name(39))).await.expect("deletes");
-    let backup = hub.backup().await.expect("begins");
+    let backup = hub.backup(Vec::new()).await.expect("begins");
     let deleter = {
         let hub = hub.clone();
         tokio::spawn(async move {
@@ -179,7 +179,7 @@ async fn what_is_deleted_while_a_backup_is_read_is_in_it_as_it_was() {
     }
     assert!(documents[&name(39)].deleted_ms.is_some());
 
-    let backup = hub.backup().await.expect("begins");
+    let backup = hub.backup(Vec::new()).await.expect("begins");
     let (documents, _, totals) = read_all(&take(backup, Duration::ZERO).await[..]).expect("it is whole");
     assert_eq!((totals.documents, totals.deleted), (38, 2));
     for n in [20, 36, 38, 39] {
@@ -197,12 +197,12 @@ async fn one_at_a_time_and_whoever_leaves_makes_room() {
     for n in 0..40 {
         Typist::new(&format!("d{n}"), 7).types(&hub, &"x".repeat(60_000)).await;
     }
-    let first = hub.backup().await.expect("begins");
-    assert_eq!(hub.backup().await.err(), Some(HubError::BackupRunning));
+    let first = hub.backup(Vec::new()).await.expect("begins");
+    assert_eq!(hub.backup(Vec::new()).await.err(), Some(HubError::BackupRunning));
     drop(first);
     let began = Instant::now();
     loop {
-        match hub.backup().await {
+        match hub.backup(Vec::new()).await {
             Ok(backup) => {
                 read_all(&take(backup, Duration::ZERO).await[..]).expect("it is whole");
                 break;
@@ -221,7 +221,7 @@ async fn a_drain_breaks_it_off_and_it_says_so() {
     for n in 0..40 {
         Typist::new(&format!("d{n}"), 7).types(&hub, &"x".repeat(60_000)).await;
     }
-    let backup = hub.backup().await.expect("begins");
+    let backup = hub.backup(Vec::new()).await.expect("begins");
     hub.drain().await.expect("a drain does not wait for a backup");
     let bytes = take(backup, Duration::ZERO).await;
     assert!(matches!(read_all(&bytes[..]), Err(BackupError::BrokenOff(why)) if why.contains("shutting down")));
@@ -233,8 +233,8 @@ async fn after_storage_failed_there_is_no_backup_that_lacks_what_was_acked() {
     let store = Arc::new(Damaging { appends_fail: AtomicBool::new(true), ..Damaging::default() });
     let hub = start(&dir, store).await;
     Typist::new("d", 7).types(&hub, "acked").await;
-    hub.backup().await.expect_err("what was acked is not in the store");
-    assert!(matches!(hub.backup().await, Err(HubError::Storage(_))));
+    hub.backup(Vec::new()).await.expect_err("what was acked is not in the store");
+    assert!(matches!(hub.backup(Vec::new()).await, Err(HubError::Storage(_))));
 }
 
 /// A store of which one document cannot be read.
@@ -315,7 +315,7 @@ async fn a_damaged_document_is_named_and_the_others_are_saved() {
         store.append(&appends, 1).expect("appends");
     }
     let hub = start(&dir, Arc::new(store)).await;
-    let backup = hub.backup().await.expect("begins");
+    let backup = hub.backup(Vec::new()).await.expect("begins");
     let (documents, left_out, totals) = read_all(&take(backup, Duration::ZERO).await[..]).expect("it is whole");
     assert_eq!(documents.keys().collect::<Vec<_>>(), ["a", "c"]);
     assert_eq!(left_out, [LeftOut { name: doc("b"), error: "snapshot 3 is damaged: it is missing".to_owned() }]);

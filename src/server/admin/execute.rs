@@ -54,7 +54,7 @@ impl Api {
             Call::Verify(query) => json(&hub.verify(query).await?),
             Call::VerifyDocument { doc, repair } => json(&hub.verify_document(&doc, repair).await?),
             Call::CompactAll { min_log_bytes, dry_run } => compact::all(hub.clone(), min_log_bytes, dry_run).await?,
-            Call::Backup => backup(hub).await?,
+            Call::Backup => self.backup().await?,
             Call::Revoke => revoke::revoke(self, body).await?,
         })
     }
@@ -71,18 +71,21 @@ async fn broadcast_stateless(hub: &Hub, doc: &DocName, body: RequestBody) -> Res
 }
 
 /// Should it be broken off, the backup itself says so or lacks its end.
-async fn backup(hub: &Hub) -> Result<Answer, Problem> {
-    let mut pieces = hub.backup().await?;
-    Ok(streamed("application/octet-stream", async move |pen| {
-        while let Some(piece) = pieces.next().await {
-            if pen.write(piece).await.is_err() {
-                return;
-            }
-        }
-    }))
-}
-
 impl Api {
+    async fn backup(&self) -> Result<Answer, Problem> {
+        let read = self.revoked.clone();
+        let revoked = tokio::task::spawn_blocking(move || read()).await.map_err(|panic| panic.to_string());
+        let revoked = revoked.and_then(|read| read).map_err(Problem::unavailable)?;
+        let mut pieces = self.hub.backup(revoked).await?;
+        Ok(streamed("application/octet-stream", async move |pen| {
+            while let Some(piece) = pieces.next().await {
+                if pen.write(piece).await.is_err() {
+                    return;
+                }
+            }
+        }))
+    }
+
     /// Asks for a drain, and answers that it has begun.
     fn drain(&self) -> Answer {
         self.draining.ask();

@@ -41,7 +41,7 @@ use warp::{Filter, Reply};
 use self::call::Call;
 use super::access::Admins;
 use super::error::Problem;
-use super::{AdminOptions, DrainFlag, Sessions};
+use super::{AdminOptions, DrainFlag, ReadRevoked, Sessions};
 use crate::auth::Authority;
 use crate::hub::Hub;
 use crate::limits::{ADMIN_BODIES_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
@@ -55,6 +55,8 @@ pub(super) struct Api {
     pub(super) admins: Admins,
     /// Who decides about tokens, and is told which are revoked.
     pub(super) authority: Option<Arc<Authority>>,
+    /// For backups.
+    pub(super) revoked: ReadRevoked,
     /// The sessions of the public listener.
     pub(super) sessions: Sessions,
     /// Over how long clients are sent away on a drain.
@@ -66,10 +68,10 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn new(hub: Hub, sessions: Sessions, draining: DrainFlag, options: &AdminOptions) -> Self {
-        let AdminOptions { credential, authority, drain } = options.clone();
+        let AdminOptions { credential, authority, drain, revoked } = options.clone();
         let bodies = Semaphore::new(ADMIN_BODIES_BYTES_MAX >> 10);
         let admins = Admins::new(credential, authority.clone());
-        Self { hub, draining, admins, authority, sessions, drain, started: Instant::now(), bodies }
+        Self { hub, draining, admins, authority, revoked, sessions, drain, started: Instant::now(), bodies }
     }
 
     /// Does what the call wants, once there is room for a body of `body_bytes`, which may be the most it can have.
