@@ -88,6 +88,9 @@ pub struct ServeOptions {
     /// File with the secret that signs tokens (HS256), only readable by its owner; with a key, every client needs a token
     #[arg(long, env = "WEFT_AUTH_SECRET", value_name = "FILE")]
     pub auth_secret: Option<PathBuf>,
+    /// File with the secret before that one: tokens that it signed stay good while clients move to new ones
+    #[arg(long, env = "WEFT_AUTH_SECRET_PREVIOUS", value_name = "FILE")]
+    pub auth_secret_previous: Option<PathBuf>,
     /// File with the public key that tokens are verified with, in PEM: Ed25519, P-256 or RSA
     #[arg(long, env = "WEFT_AUTH_PUBLIC_KEY", value_name = "FILE")]
     pub auth_public_key: Option<PathBuf>,
@@ -134,6 +137,9 @@ pub struct AuthArgs {
     /// File with the secret that signs tokens (HS256)
     #[arg(long, alias = "auth-secret", env = "WEFT_AUTH_SECRET", value_name = "FILE")]
     pub secret: Option<PathBuf>,
+    /// File with the secret before that one, whose tokens are still good
+    #[arg(long, alias = "auth-secret-previous", env = "WEFT_AUTH_SECRET_PREVIOUS", value_name = "FILE")]
+    pub secret_previous: Option<PathBuf>,
     /// File with the public key that tokens are verified with, in PEM
     #[arg(long, alias = "auth-public-key", env = "WEFT_AUTH_PUBLIC_KEY", value_name = "FILE")]
     pub public_key: Option<PathBuf>,
@@ -153,6 +159,8 @@ pub struct AuthArgs {
 pub struct AuthSettings {
     /// The file of a secret.
     pub secret: Option<PathBuf>,
+    /// The file of the secret before it.
+    pub secret_previous: Option<PathBuf>,
     /// The file of a public key.
     pub public_key: Option<PathBuf>,
     /// The file of a JWK set.
@@ -166,12 +174,13 @@ pub struct AuthSettings {
 impl AuthSettings {
     /// Whether there is any key. Without one nobody is asked for a token.
     pub fn has_keys(&self) -> bool {
-        self.secret.is_some() || self.public_key.is_some() || self.jwks.is_some()
+        self.secret.is_some() || self.secret_previous.is_some() || self.public_key.is_some() || self.jwks.is_some()
     }
 
     fn or(self, fallback: Self) -> Self {
         Self {
             secret: self.secret.or(fallback.secret),
+            secret_previous: self.secret_previous.or(fallback.secret_previous),
             public_key: self.public_key.or(fallback.public_key),
             jwks: self.jwks.or(fallback.jwks),
             audience: self.audience.or(fallback.audience),
@@ -186,8 +195,8 @@ impl AuthArgs {
     /// # Errors
     /// When the file cannot be read or is not valid.
     pub fn resolve(self) -> Result<AuthSettings, ConfigError> {
-        let Self { config, secret, public_key, jwks, audience, issuer } = self;
-        let given = AuthSettings { secret, public_key, jwks, audience, issuer };
+        let Self { config, secret, secret_previous, public_key, jwks, audience, issuer } = self;
+        let given = AuthSettings { secret, secret_previous, public_key, jwks, audience, issuer };
         Ok(match config {
             Some(path) => given.or(read(&path)?.auth()),
             None => given,
@@ -428,6 +437,7 @@ impl ServeOptions {
     fn auth(&self) -> AuthSettings {
         AuthSettings {
             secret: self.auth_secret.clone(),
+            secret_previous: self.auth_secret_previous.clone(),
             public_key: self.auth_public_key.clone(),
             jwks: self.auth_jwks.clone(),
             audience: self.auth_audience.clone(),
@@ -449,6 +459,7 @@ impl ServeOptions {
             idle_after: self.idle_after.or(fallback.idle_after),
             allow_anonymous: self.allow_anonymous.or(fallback.allow_anonymous),
             auth_secret: self.auth_secret.or(fallback.auth_secret),
+            auth_secret_previous: self.auth_secret_previous.or(fallback.auth_secret_previous),
             auth_public_key: self.auth_public_key.or(fallback.auth_public_key),
             auth_jwks: self.auth_jwks.or(fallback.auth_jwks),
             auth_audience: self.auth_audience.or(fallback.auth_audience),

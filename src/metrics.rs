@@ -1,7 +1,7 @@
 //! Numbers that rise while weft works, cheap enough to be counted where things happen. How they are shown is the
 //! server's concern.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,48 @@ impl Counter {
     /// How many were counted.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How often something was tried, and whether the last time went well.
+#[derive(Debug, Default)]
+pub struct Tries {
+    ok: Counter,
+    failed: Counter,
+    failing: AtomicBool,
+}
+
+impl Tries {
+    /// Counts one.
+    pub fn note(&self, ok: bool) {
+        if ok { &self.ok } else { &self.failed }.add(1);
+        self.failing.store(!ok, Ordering::Relaxed);
+    }
+
+    /// How often it went well, how often not.
+    pub fn get(&self) -> (u64, u64) {
+        (self.ok.get(), self.failed.get())
+    }
+
+    /// Whether it did not, the last time.
+    pub fn failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+}
+
+/// Files that a running server reads anew when it is told to (SIGHUP).
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// The keys of tokens.
+    pub keys: Tries,
+    /// The list of revoked tokens.
+    pub revocations: Tries,
+}
+
+impl Reloads {
+    /// Each with its name.
+    pub fn all(&self) -> [(&'static str, &Tries); 2] {
+        [("keys", &self.keys), ("revocations", &self.revocations)]
     }
 }
 

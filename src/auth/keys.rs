@@ -4,8 +4,8 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::hmac;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
+use ring::{digest, hmac};
 use serde::Deserialize;
 
 use super::claims::Claims;
@@ -96,6 +96,32 @@ pub struct Key {
     /// Its `kid`; one without takes tokens with any.
     id: Option<String>,
     material: Material,
+    print: KeyPrint,
+}
+
+/// Tells keys apart: the same material has the same print, also when it was read anew. Says nothing of a secret that a
+/// guesser could use, and is shown nowhere all the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyPrint([u8; 16]);
+
+impl KeyPrint {
+    fn of(algorithm: Algorithm, parts: &[&[u8]]) -> Self {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(algorithm.name().as_bytes());
+        for part in parts {
+            hash.update(&part.len().to_le_bytes());
+            hash.update(part);
+        }
+        let mut print = [0; 16];
+        print.iter_mut().zip(hash.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        Self(print)
+    }
+}
+
+impl fmt::Debug for KeyPrint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyPrint(***)")
+    }
 }
 
 enum Material {
@@ -118,7 +144,8 @@ impl Key {
         if secret.len() < SECRET_BYTES_MIN {
             return Err(KeyError::ShortSecret(secret.len()));
         }
-        Ok(Self { id: None, material: Material::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret)) })
+        let print = KeyPrint::of(Algorithm::Hs256, &[secret]);
+        Ok(Self { id: None, material: Material::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret)), print })
     }
 
     /// A public key in PEM; its kind says the algorithm.
@@ -132,7 +159,18 @@ impl Key {
             PublicKey::P256(key) => Material::P256(key),
             PublicKey::Rsa { n, e } => rsa(n, e)?,
         };
-        Ok(Self { id: None, material })
+        Ok(Self::verifying(None, material))
+    }
+
+    /// One with public material; a secret's print is that of its bytes, which are not kept.
+    fn verifying(id: Option<String>, material: Material) -> Self {
+        let print = match &material {
+            Material::Secret(_) => KeyPrint::of(Algorithm::Hs256, &[]),
+            Material::Ed25519(key) => KeyPrint::of(Algorithm::EdDsa, &[key]),
+            Material::P256(key) => KeyPrint::of(Algorithm::Es256, &[key]),
+            Material::Rsa { n, e } => KeyPrint::of(Algorithm::Rs256, &[n, e]),
+        };
+        Self { id, material, print }
     }
 
     /// The usable keys of a JWK set (RFC 7517). Others' keys may be in it, such as for encryption; they are passed over.
@@ -251,7 +289,7 @@ impl Jwk {
                 rsa(n, e).map_err(|_| "is an RSA key that is too short or too long")?
             }
         };
-        Ok(Some(Key { id: self.kid, material }))
+        Ok(Some(Key::verifying(self.kid, material)))
     }
 }
 
@@ -291,9 +329,14 @@ impl Keys {
         self.0.iter().map(name).collect()
     }
 
-    /// Whether one of them signed the token. A key id is looked up, and nothing else is done with it; a key without one
+    /// Whether the key is among them.
+    pub(super) fn have(&self, print: KeyPrint) -> bool {
+        self.0.iter().any(|key| key.print == print)
+    }
+
+    /// Which of them signed the token. A key id is looked up, and nothing else is done with it; a key without one
     /// takes any, and a token without one is tried with all keys of its algorithm.
-    pub(super) fn verify(&self, token: &Parts<'_>) -> Result<(), TokenError> {
+    pub(super) fn verify(&self, token: &Parts<'_>) -> Result<KeyPrint, TokenError> {
         let fits = |key: &&Key| {
             let same_id = key.id.is_none() || token.key_id.is_none() || key.id == token.key_id;
             key.algorithm() == token.algorithm && same_id
@@ -302,10 +345,7 @@ impl Keys {
         if candidates.peek().is_none() {
             return Err(TokenError::NoKey);
         }
-        if candidates.any(|key| key.made(&token.signature, token.signed)) {
-            Ok(())
-        } else {
-            Err(TokenError::BadSignature)
-        }
+        let signer = candidates.find(|key| key.made(&token.signature, token.signed));
+        signer.map(|key| key.print).ok_or(TokenError::BadSignature)
     }
 }

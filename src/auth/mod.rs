@@ -20,10 +20,10 @@ pub mod token;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub use self::claims::{Claims, DocPattern};
-pub use self::keys::{Key, Keys};
+pub use self::keys::{Key, KeyPrint, Keys};
 pub use self::revocations::{Revocation, Revocations, RevokeError, RevokeReport};
 pub use self::sign::SigningKey;
 pub use self::token::TokenError;
@@ -34,7 +34,8 @@ use crate::limits::TOKEN_LEEWAY_S;
 /// Decides about tokens: holds the keys that may sign them, what they must say, and which of them were revoked.
 #[derive(Debug)]
 pub struct Authority {
-    keys: Keys,
+    /// Replaced as a whole when they are read anew.
+    keys: RwLock<Arc<Keys>>,
     /// What `aud` must contain and `iss` must be.
     expected: Expected,
     revocations: Revocations,
@@ -67,6 +68,8 @@ pub struct Holder {
     pub subject: Option<Arc<str>>,
     /// The token's `iat`, seconds since 1970; 0 for one that does not say, which counts as old.
     pub issued_s: u64,
+    /// The key that signed it.
+    pub key: Option<KeyPrint>,
 }
 
 /// Why a session is denied a document.
@@ -106,7 +109,18 @@ impl Grant {
 impl Authority {
     /// One that takes tokens signed by one of `keys`.
     pub fn new(keys: Keys, expected: Expected, revocations: Revocations) -> Self {
-        Self { keys, expected, revocations }
+        Self { keys: RwLock::new(Arc::new(keys)), expected, revocations }
+    }
+
+    /// From now on these keys count and no others. What tokens of others have opened is for the caller to close: see
+    /// [`Authority::is_revoked`].
+    pub fn replace_keys(&self, keys: Keys) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+    }
+
+    /// Nothing that is under this lock is ever half changed, so a poisoned one is as good.
+    fn keys(&self) -> Arc<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What `token` grants its bearer in `doc` at `now_s`, seconds since 1970.
@@ -114,8 +128,7 @@ impl Authority {
     /// # Errors
     /// Why not. Only a token that is good in itself learns that it does not open this document.
     pub fn admit(&self, token: Option<&str>, doc: &DocName, now_s: u64) -> Result<Grant, Denied> {
-        let claims = self.claims(token.ok_or(Denied::NoToken)?, now_s)?;
-        let holder = claims.holder();
+        let (claims, holder) = self.check(token.ok_or(Denied::NoToken)?, now_s)?;
         if self.is_revoked(&holder, None) {
             return Err(TokenError::Revoked.into());
         }
@@ -130,8 +143,8 @@ impl Authority {
     /// # Errors
     /// [`Denied::NoAccess`] for a good token without the claim `admin`.
     pub fn admit_admin(&self, token: &str, now_s: u64) -> Result<(), Denied> {
-        let claims = self.claims(token, now_s)?;
-        if self.is_revoked(&claims.holder(), None) {
+        let (claims, holder) = self.check(token, now_s)?;
+        if self.is_revoked(&holder, None) {
             return Err(TokenError::Revoked.into());
         }
         if claims.admin { Ok(()) } else { Err(Denied::NoAccess) }
@@ -147,7 +160,7 @@ impl Authority {
         now_s: u64,
         good_s: u64,
     ) -> Option<String> {
-        self.keys.sign(&Claims {
+        self.keys().sign(&Claims {
             subject,
             docs: vec![DocPattern::Doc(doc.clone())],
             access,
@@ -165,16 +178,23 @@ impl Authority {
     /// # Errors
     /// Why it is not good.
     pub fn claims(&self, token: &str, now_s: u64) -> Result<Claims, TokenError> {
-        let parts = token::take_apart(token)?;
-        self.keys.verify(&parts)?;
-        let claims = Claims::read(&parts.claims)?;
-        claims.check(&self.expected, now_s)?;
-        Ok(claims)
+        self.check(token, now_s).map(|(claims, _)| claims)
     }
 
-    /// Whether what `holder` was granted was revoked: everything of it, or what it had in `doc`.
+    /// The same, with whose token it is.
+    fn check(&self, token: &str, now_s: u64) -> Result<(Claims, Holder), TokenError> {
+        let parts = token::take_apart(token)?;
+        let signer = self.keys().verify(&parts)?;
+        let claims = Claims::read(&parts.claims)?;
+        claims.check(&self.expected, now_s)?;
+        let holder = Holder { key: Some(signer), ..claims.holder() };
+        Ok((claims, holder))
+    }
+
+    /// Whether what `holder` was granted was revoked: everything of it, or what it had in `doc`. With the key that signed
+    /// its token everything is gone.
     pub fn is_revoked(&self, holder: &Holder, doc: Option<&DocName>) -> bool {
-        self.revocations.covers(holder, doc)
+        self.revocations.covers(holder, doc) || holder.key.is_some_and(|key| !self.keys().have(key))
     }
 
     /// The revocations, to add to them.
@@ -184,9 +204,9 @@ impl Authority {
 }
 
 impl Claims {
-    /// Whose they are.
+    /// Whose they are, whoever signed them.
     pub fn holder(&self) -> Holder {
-        Holder { subject: self.subject.as_deref().map(Arc::from), issued_s: self.issued_s.unwrap_or(0) }
+        Holder { subject: self.subject.as_deref().map(Arc::from), issued_s: self.issued_s.unwrap_or(0), key: None }
     }
 
     /// From when on they grant nothing, seconds since 1970.

@@ -109,17 +109,23 @@ impl Revocations {
     /// # Errors
     /// When the bytes are damaged. To go on without them would let revoked tokens in again.
     pub fn load(bytes: Option<&[u8]>, save: Save) -> Result<Self, String> {
-        let mut table = Table::new();
-        if let Some(bytes) = bytes {
-            let OnDisk { version, revocations } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-            if version != VERSION {
-                return Err(format!("it has version {version}, this weft knows {VERSION}"));
-            }
-            for Revocation { subject, doc, at_s } in revocations {
-                table.entry(subject).or_default().insert(doc, at_s);
-            }
-        }
-        Ok(Self::over(table, save))
+        Ok(Self::over(bytes.map(read).transpose()?.unwrap_or_default(), save))
+    }
+
+    /// Replaces them by those in `bytes`, which somebody else has written where `save` writes.
+    ///
+    /// # Errors
+    /// As [`Revocations::load`], and when there are none any more though there were some. They stay as they are then.
+    pub fn reload(&self, bytes: Option<&[u8]>) -> Result<(), String> {
+        // No revocation is made meanwhile, or the older list could replace the newer one.
+        let _saving = self.saving();
+        let table = match bytes {
+            Some(bytes) => read(bytes)?,
+            None if self.read().is_empty() => return Ok(()),
+            None => return Err("it is gone".to_owned()),
+        };
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+        Ok(())
     }
 
     fn over(table: Table, save: Save) -> Self {
@@ -169,6 +175,18 @@ impl Revocations {
     fn saving(&self) -> MutexGuard<'_, Save> {
         self.save.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn read(bytes: &[u8]) -> Result<Table, String> {
+    let OnDisk { version, revocations } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if version != VERSION {
+        return Err(format!("it has version {version}, this weft knows {VERSION}"));
+    }
+    let mut table = Table::new();
+    for Revocation { subject, doc, at_s } in revocations {
+        table.entry(subject).or_default().insert(doc, at_s);
+    }
+    Ok(table)
 }
 
 fn listed(table: &Table) -> Vec<Revocation> {

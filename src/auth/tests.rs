@@ -468,7 +468,7 @@ fn revocations(disk: &Disk) -> Revocations {
 }
 
 fn holder(subject: &str, issued_s: u64) -> Holder {
-    Holder { subject: Some(subject.into()), issued_s }
+    Holder { subject: Some(subject.into()), issued_s, key: None }
 }
 
 #[test]

@@ -376,6 +376,7 @@ mod tests {
             authority: None,
             drain: Duration::ZERO,
             revoked: Arc::new(|| Ok(Vec::new())),
+            reloads: Arc::default(),
         };
         let server = AdminServer::start(
             Address::take(loopback).expect("a free port"),

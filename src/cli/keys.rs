@@ -16,6 +16,10 @@ pub(super) fn keys(auth: &AuthSettings) -> Result<Option<Keys>, Failure> {
     if let Some(path) = &auth.secret {
         keys.push(files::secret(path).map_err(Failure::open)?);
     }
+    // Behind the other, which is the one that signs.
+    if let Some(path) = &auth.secret_previous {
+        keys.push(files::secret(path).map_err(Failure::open)?);
+    }
     if let Some(path) = &auth.public_key {
         keys.push(files::public_key(path).map_err(Failure::open)?);
     }

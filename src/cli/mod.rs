@@ -15,6 +15,7 @@ mod migrate;
 mod output;
 mod part;
 mod progress;
+mod reload;
 mod restore;
 mod rm;
 pub mod serve;

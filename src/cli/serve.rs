@@ -14,12 +14,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::failure::Failure;
 use super::keys;
+use super::reload::Reload;
 use crate::auth::Authority;
 use crate::config::{ServeArgs, Settings};
 use crate::data_dir::{AdminFile, DataDir};
 use crate::hub::{Disk, Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
 use crate::limits::OPEN_FILES_RESERVED;
+use crate::metrics::Reloads;
 use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, ReadRevoked, Server, ServerOptions, Sessions};
 use crate::store::sled::SledStore;
 use crate::telemetry;
@@ -120,9 +122,23 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
     let credential = new_credential().map_err(Failure::open)?;
     let data = settings.data.clone();
     let revoked: ReadRevoked = Arc::new(move || keys::revoked_bytes(&data).map_err(|failure| failure.to_string()));
-    let admin_options =
-        AdminOptions { credential: credential.clone(), authority: authority.clone(), drain: settings.drain, revoked };
+    let reloads = Arc::<Reloads>::default();
+    let admin_options = AdminOptions {
+        credential: credential.clone(),
+        authority: authority.clone(),
+        drain: settings.drain,
+        revoked,
+        reloads: reloads.clone(),
+    };
     let sessions = Sessions::default();
+    let reload = Reload {
+        auth: settings.auth.clone(),
+        data: data_dir.path().to_owned(),
+        authority: authority.clone(),
+        sessions: sessions.clone(),
+        reloads,
+    };
+    reload.on(signal(SignalKind::hangup()).map_err(|error| Failure::open(format!("cannot catch signals: {error}")))?);
     let admin = AdminServer::start(admin_address, &admin_options, hub.clone(), sessions.clone(), draining.clone())
         .map_err(|error| cannot_listen("admin-listen", settings.admin_listen, &error))?;
     let server_options = ServerOptions {

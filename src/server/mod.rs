@@ -47,6 +47,7 @@ use crate::hub::{Hub, PeerSink, Readiness};
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX,
 };
+use crate::metrics::Reloads;
 use crate::wire::close::CloseReason;
 
 /// Shortest pause between two groups of sessions that are closed on drain; a timer is no finer.
@@ -227,6 +228,8 @@ pub struct AdminOptions {
     pub drain: Duration,
     /// The list of revoked tokens, which a backup takes along.
     pub revoked: ReadRevoked,
+    /// What was read anew, to be told.
+    pub reloads: Arc<Reloads>,
 }
 
 /// Reads the list of revoked tokens as it is on disk, empty where there is none; blocks. It is kept also while no tokens

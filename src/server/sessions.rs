@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::outbox::{Ended, Outbox, Place, Traffic};
-use crate::auth::{Holder, Revocation};
+use crate::auth::{Authority, Holder, Revocation};
 use crate::hub::PeerSink;
 use crate::ids::{ConnId, DocName};
 use crate::metrics::Counter;
@@ -203,22 +203,36 @@ impl Sessions {
     /// A revocation of one document leaves the token good for others, so its code is another (WIRE §6).
     pub(super) fn revoke(&self, revocation: &Revocation) -> usize {
         let reason = if revocation.doc.is_some() { CloseReason::Forbidden } else { CloseReason::Unauthorized };
-        let concerns = |visit: &Visit| revocation.concerns(&visit.holder, &visit.doc);
-        let mut concerned: Vec<Arc<dyn PeerSink>> = Vec::new();
-        {
-            let open = self.open();
-            for entry in open.by_id.values() {
-                match &entry.within {
-                    Within::One(visit) if concerns(visit) => concerned.push(entry.outbox.clone()),
-                    Within::Nothing | Within::One(_) => {}
-                    Within::Many(visits) => {
-                        let all = visits.values().filter(|(visit, _)| concerns(visit));
-                        concerned.extend(all.map(|(_, sink)| sink.clone()));
-                    }
+        self.end_where(|holder, doc| revocation.concerns(holder, doc).then_some(reason))
+    }
+
+    /// Ends every session in a document that `authority` would not open to it any more, since its keys or its list of
+    /// revocations are others than they were; says how many those were.
+    pub fn end_revoked(&self, authority: &Authority) -> usize {
+        self.end_where(|holder, doc| {
+            if authority.is_revoked(holder, None) {
+                Some(CloseReason::Unauthorized)
+            } else {
+                authority.is_revoked(holder, Some(doc)).then_some(CloseReason::Forbidden)
+            }
+        })
+    }
+
+    /// Ends the sessions in documents for which there is a reason to.
+    fn end_where(&self, reason: impl Fn(&Holder, &DocName) -> Option<CloseReason>) -> usize {
+        let reason = |visit: &Visit| reason(&visit.holder, &visit.doc);
+        let mut concerned: Vec<(Arc<dyn PeerSink>, CloseReason)> = Vec::new();
+        for entry in self.open().by_id.values() {
+            match &entry.within {
+                Within::Nothing => {}
+                Within::One(visit) => concerned.extend(reason(visit).map(|why| (entry.outbox.clone() as _, why))),
+                Within::Many(visits) => {
+                    let all = visits.values().filter_map(|(visit, sink)| Some((sink.clone(), reason(visit)?)));
+                    concerned.extend(all);
                 }
             }
         }
-        concerned.iter().for_each(|sink| sink.close(reason));
+        concerned.iter().for_each(|(sink, reason)| sink.close(*reason));
         concerned.len()
     }
 

@@ -25,6 +25,7 @@ mod presence;
 mod reconnect;
 mod referee;
 mod refusals;
+mod reload;
 mod restart;
 mod slow_reader;
 mod storage_failure;

@@ -88,6 +88,7 @@ impl Api {
         page.gauge("weft_uptime_seconds", "Since the server began to listen.", self.started.elapsed().as_secs_f64());
         self.connections(&mut page);
         self.documents(&mut page);
+        self.reloads(&mut page);
         // A store that cannot be asked is one of the things to be told, not a reason to tell nothing.
         if let Ok(storage) = self.hub.storage().await {
             let (disk, live) = (storage.disk_bytes as f64, storage.live_bytes as f64);
@@ -143,6 +144,24 @@ impl Api {
             [("diff", traffic.caught_up), ("closed", counts.given_up)],
         );
         page.counter("weft_malformed_messages_total", "Messages that could not be understood.", traffic.malformed);
+    }
+
+    fn reloads(&self, page: &mut Page) {
+        page.family(
+            "weft_reloads_total",
+            "counter",
+            "Files read anew on SIGHUP; failed: what was before stays in force.",
+        );
+        for (what, tries) in self.reloads.all() {
+            let (ok, failed) = tries.get();
+            for (result, number) in [("ok", ok), ("failed", failed)] {
+                page.sample("weft_reloads_total", &[("what", what), ("result", result)], number as f64);
+            }
+        }
+        page.family("weft_reload_failing", "gauge", "Whether such a file could not be used the last time.");
+        for (what, tries) in self.reloads.all() {
+            page.sample("weft_reload_failing", &[("what", what)], f64::from(u8::from(tries.failing())));
+        }
     }
 
     fn documents(&self, page: &mut Page) {

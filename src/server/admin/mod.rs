@@ -45,6 +45,7 @@ use super::{AdminOptions, DrainFlag, ReadRevoked, Sessions};
 use crate::auth::Authority;
 use crate::hub::Hub;
 use crate::limits::{ADMIN_BODIES_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
+use crate::metrics::Reloads;
 use crate::server::body::{Answer, RequestBody};
 
 /// What the routes work with.
@@ -61,6 +62,8 @@ pub(super) struct Api {
     pub(super) sessions: Sessions,
     /// Over how long clients are sent away on a drain.
     pub(super) drain: Duration,
+    /// What was read anew.
+    pub(super) reloads: Arc<Reloads>,
     started: Instant,
     /// Room for large bodies, KiB.
     bodies: Semaphore,
@@ -68,10 +71,10 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn new(hub: Hub, sessions: Sessions, draining: DrainFlag, options: &AdminOptions) -> Self {
-        let AdminOptions { credential, authority, drain, revoked } = options.clone();
+        let AdminOptions { credential, authority, drain, reloads, revoked } = options.clone();
         let bodies = Semaphore::new(ADMIN_BODIES_BYTES_MAX >> 10);
         let admins = Admins::new(credential, authority.clone());
-        Self { hub, draining, admins, authority, revoked, sessions, drain, started: Instant::now(), bodies }
+        Self { hub, draining, admins, authority, revoked, sessions, drain, reloads, started: Instant::now(), bodies }
     }
 
     /// Does what the call wants, once there is room for a body of `body_bytes`, which may be the most it can have.
