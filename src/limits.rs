@@ -323,6 +323,8 @@ pub const BACKUP_PIECE_BYTES: usize = 64 << 10;
 pub const BACKUP_PIECES_MAX: usize = 8;
 /// A backup of which no piece was taken for so long is broken off: whoever wanted it is gone or stuck.
 pub const BACKUP_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long whoever takes a backup may leave a piece waiting while the server drains; then it ends without a trailer.
+pub const BACKUP_DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of memory for catalogue entries of documents that change before a backup has read them; half a million such
 /// documents. Beyond it the backup is broken off.
 pub const CUT_BYTES_MAX: usize = 128 << 20;

@@ -26,12 +26,12 @@ mod verify;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::AbortHandle;
 
 pub use self::admin::{
@@ -71,7 +71,7 @@ struct Inner {
     options: HubOptions,
     awake: Mutex<HashMap<DocName, Arc<Mailbox>>>,
     next_peer: AtomicU64,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     failure: Mutex<Option<String>>,
     loads: Semaphore,
     space: Space,
@@ -218,7 +218,7 @@ impl Hub {
             options,
             awake: Mutex::default(),
             next_peer: AtomicU64::new(1),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
             failure: Mutex::default(),
             loads: Semaphore::new(LOADS_MAX),
             checkpoints: Checkpoints::default(),
@@ -394,7 +394,7 @@ impl Hub {
     /// Refuses new work, ends every document's task, carries the journal into the store and closes it. Sessions should
     /// have been closed before.
     pub async fn drain(&self) -> Result<(), HubError> {
-        self.inner.draining.store(true, Ordering::SeqCst);
+        self.inner.draining.send_replace(true);
         // Nothing that still waits for room is acked, and nobody may be kept waiting.
         self.inner.journal.stop_waiting();
         let mailboxes: Vec<_> = self.inner.awake().values().cloned().collect();
@@ -529,7 +529,7 @@ impl Inner {
     }
 
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        *self.draining.borrow()
     }
 
     fn storage_has_failed(&self) -> bool {

@@ -75,7 +75,7 @@ impl Hub {
             vacuums.running.store(true, Ordering::SeqCst);
             let _running = Running(vacuums);
             hub.inner.store.vacuum(&mut |progress| {
-                if hub.inner.draining.load(Ordering::SeqCst) { ControlFlow::Break(()) } else { watch(progress) }
+                if hub.inner.is_draining() { ControlFlow::Break(()) } else { watch(progress) }
             })
         });
         let vacuumed = vacuumed.await.map_err(|panic| cannot(&panic))?.map_err(|error| cannot(&error))?;

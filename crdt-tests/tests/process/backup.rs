@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use crdt_tests::admin::Admin;
 use crdt_tests::cli::{Cli, Output, path_str};
 use crdt_tests::golden_backup::{self, DELETED, DOCUMENTS, LEFT_OUT, REVOKED, UPDATED_MS};
 use crdt_tests::js::{self, Client, Js, LATEST, VERSIONS};
-use crdt_tests::message::{self, Writer};
+use crdt_tests::message;
 use crdt_tests::mount::SmallDisk;
 use crdt_tests::server::{DataDir, Options, Server, binary};
 use crdt_tests::socket::Socket;
@@ -88,9 +90,9 @@ fn c2_1_what_was_saved_comes_back() {
     cli.done(&["compact", room]);
     editor.edit(18, 20);
     editor.ack();
-    let mut late = Writer::new(9);
+    let mut late = message::Writer::new(9);
     late.append("first ");
-    for (doc, update) in [("plain", Writer::new(3).append("plain")), ("waiting", late.append("second "))] {
+    for (doc, update) in [("plain", message::Writer::new(3).append("plain")), ("waiting", late.append("second "))] {
         let mut socket = Socket::connect(server.addr(), doc);
         socket.pull(&[0]);
         socket.send(message::update(&update));
@@ -98,7 +100,7 @@ fn c2_1_what_was_saved_comes_back() {
     }
     let state = js.converged(&[&editor]);
     let mut socket = Socket::connect(server.addr(), "gone");
-    socket.send(message::update(&Writer::new(4).append("secret")));
+    socket.send(message::update(&message::Writer::new(4).append("secret")));
     socket.ack();
     cli.done(&["rm", "gone"]);
 
@@ -169,7 +171,7 @@ fn c2_1_what_was_saved_comes_back() {
     Cli::of(&server).done(&["compact", "--all"]);
     let mut socket = Socket::connect(server.addr(), "waiting");
     socket.pull(&[0]);
-    socket.send(message::update(&Writer::new(9).append("first ")));
+    socket.send(message::update(&message::Writer::new(9).append("first ")));
     socket.ack();
     assert_eq!(Cli::of(&server).done(&["export", "waiting", "--format", "text"]).text(), "first second ");
 }
@@ -314,7 +316,7 @@ pub(super) fn many(file: &Path, count: u64, bytes: usize) {
             last_seq: Seq(1),
             snapshot_seq: Seq(0),
             snapshot: vec![],
-            log: vec![Writer::new(number + 1).append(&text).into()],
+            log: vec![message::Writer::new(number + 1).append(&text).into()],
         };
         writer.document(&document).expect("written");
     }
@@ -380,4 +382,25 @@ fn c2_1_a_reader_that_leaves_makes_room_for_the_next() {
         (next.code == 0).then_some(())
     });
     assert_eq!(items(&data.outer().join("next")).1.len(), 400);
+}
+
+/// Seen with `docker stop`, which kills after ten seconds: a drain waited a minute for whoever took no more of a backup.
+#[test]
+fn c2_5_a_drain_does_not_wait_for_a_stuck_reader() {
+    let data = DataDir::new();
+    let file = data.outer().join("file");
+    many(&file, 400, 100_000);
+    Cli::on(data.path()).done(&["restore", path_str(&file)]);
+    let mut server = Server::start(&data);
+    // It asks for a backup, and takes only its beginning.
+    let mut stuck = std::net::TcpStream::connect(server.admin_addr()).expect("connects");
+    let credential = Admin::of(&server).credential.expect("the local one");
+    write!(stuck, "POST /api/v1/backup HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: Bearer {credential}\r\n\r\n")
+        .expect("asks");
+    stuck.read_exact(&mut [0; 4_096]).expect("it has begun");
+    let asked = Instant::now();
+    server.ask_to_drain();
+    let status = server.wait_exit(crdt_tests::wait::PATIENCE);
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    assert_eq!(status.code(), Some(0), "{}", server.stderr());
 }

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::select;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::checkpoint::now_ms;
@@ -15,7 +16,7 @@ use super::cut::{Before, CutGuard, as_it_was};
 use super::{HubError, Inner};
 use crate::backup::{Document, Head, LeftOut, Summary, Writer};
 use crate::ids::DocName;
-use crate::limits::{BACKUP_NAMES, BACKUP_PIECE_BYTES, BACKUP_PIECES_MAX, BACKUP_STALL_TIMEOUT};
+use crate::limits::{BACKUP_DRAIN_PATIENCE, BACKUP_NAMES, BACKUP_PIECE_BYTES, BACKUP_PIECES_MAX, BACKUP_STALL_TIMEOUT};
 use crate::store::{Store, StoreError, StoredDocument};
 
 /// A backup that is being made, piece by piece. Pieces are made as they are taken; whoever takes none for
@@ -57,7 +58,7 @@ impl Inner {
         let documents = self.in_store(|store| store.documents()).await?;
         let head = Head { weft: env!("CARGO_PKG_VERSION").to_owned(), created_ms, documents };
         let (sender, pieces) = mpsc::channel(BACKUP_PIECES_MAX);
-        let (hub, out) = (self.clone(), PieceWriter::new(sender));
+        let (hub, out) = (self.clone(), PieceWriter::new(sender, self.draining.subscribe()));
         tokio::task::spawn_blocking(move || {
             let started = Instant::now();
             match hub.write_backup(&cut, out, &head, &revoked) {
@@ -157,24 +158,33 @@ fn why(error: StoreError) -> String {
 /// Gathers what is written into pieces and hands them on, waiting while too many wait. For a thread that may block.
 struct PieceWriter {
     pieces: mpsc::Sender<Bytes>,
+    draining: watch::Receiver<bool>,
     runtime: Handle,
     piece: Vec<u8>,
 }
 
 impl PieceWriter {
     /// Must be called within a tokio runtime.
-    fn new(pieces: mpsc::Sender<Bytes>) -> Self {
-        Self { pieces, runtime: Handle::current(), piece: Vec::with_capacity(BACKUP_PIECE_BYTES) }
+    fn new(pieces: mpsc::Sender<Bytes>, draining: watch::Receiver<bool>) -> Self {
+        Self { pieces, draining, runtime: Handle::current(), piece: Vec::with_capacity(BACKUP_PIECE_BYTES) }
     }
 
     fn hand_on(&mut self) -> io::Result<()> {
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(BACKUP_PIECE_BYTES));
-        let sent = self.runtime.block_on(timeout(BACKUP_STALL_TIMEOUT, self.pieces.send(piece.into())));
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
+        let draining = &mut self.draining;
+        let patience = async {
+            // An error means that the hub is gone, which waits for nobody either.
+            if timeout(BACKUP_STALL_TIMEOUT, draining.wait_for(|is| *is)).await.is_ok() {
+                sleep(BACKUP_DRAIN_PATIENCE).await;
+            }
+        };
+        self.runtime.block_on(async {
+            select! {
+                biased;
+                sent = self.pieces.send(piece.into()) => sent.map_err(|_| io::ErrorKind::BrokenPipe.into()),
+                () = patience => Err(io::ErrorKind::TimedOut.into()),
+            }
+        })
     }
 }
 
