@@ -83,6 +83,11 @@ impl PeerHandle {
     pub fn set_access(&self, access: Access) {
         let _ = self.mailbox.post(Mail::Access(self.id, access));
     }
+
+    /// The peer has said something too large to be taken: its writes are refused from now on.
+    pub fn said_too_much(&self) {
+        let _ = self.mailbox.post(Mail::TooLarge(self.id));
+    }
 }
 
 impl Drop for PeerHandle {

@@ -199,6 +199,7 @@ impl Task {
                     self.peers.insert(id, Connection { sink, address, bytes_since_noted: 0 });
                 }
                 Mail::Access(id, access) => events.push(Event::Access(id, access)),
+                Mail::TooLarge(id) => events.push(Event::TooLarge(id)),
                 Mail::Leave(id) => {
                     if let Some(peer) = self.peers.remove(&id) {
                         self.addresses.leave(peer.address);

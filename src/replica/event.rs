@@ -11,6 +11,8 @@ pub enum Event<'a> {
     Joined(PeerId, Access, Dialect),
     /// A peer may do this much from now on.
     Access(PeerId, Access),
+    /// A peer has said something larger than any message may be, of which nothing is left.
+    TooLarge(PeerId),
     /// A peer's connection ended.
     Left(PeerId),
     /// A peer said something; its payload is validated.
@@ -51,6 +53,7 @@ impl Event<'_> {
             | Event::Left(_)
             | Event::FellBehind(_)
             | Event::Access(..)
+            | Event::TooLarge(_)
             | Event::CaughtUp { .. }
             | Event::Flushed(_)
             | Event::Durable(_)

@@ -205,6 +205,8 @@ impl Replica {
                         peer.access = access;
                     }
                 }
+                // What it says from now on may build on that.
+                Event::TooLarge(peer) => self.refuse(peer, CloseReason::UpdateRefused, &mut effects),
                 Event::Left(peer) => {
                     self.peers.remove(&peer);
                     self.waiting.remove(&peer);
@@ -310,6 +312,8 @@ impl Replica {
             ClientMessage::Awareness(entries) => {
                 if let Some(tombstones) = self.awareness.apply(id, entries, now) {
                     effects.send.push((id, ServerMessage::Awareness(tombstones), Weight::Control));
+                    // Where the custom is not to echo, it announces itself anew to nobody unless it is asked.
+                    effects.send.push((id, ServerMessage::QueryAwareness, Weight::Control));
                 }
             }
             ClientMessage::QueryAwareness => {

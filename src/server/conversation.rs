@@ -146,14 +146,17 @@ enum EarlyAck {
 pub(super) struct YWebsocket<P> {
     peer: Arc<P>,
     early_ack: EarlyAck,
+    /// It would be back at once with what it is closed for, so it is not (WIRE g-s3).
+    stays: bool,
     /// When the client's token has expired; never, where none is asked for.
     ends: Option<SystemTime>,
 }
 
 impl<P> YWebsocket<P> {
     pub(super) fn new(peer: P, dialect: Option<Dialect>, ends_s: Option<u64>) -> Self {
-        let early_ack = if dialect == Some(Dialect::YSweet) { EarlyAck::None } else { EarlyAck::Through };
-        Self { peer: Arc::new(peer), early_ack, ends: end_of(ends_s) }
+        let stays = dialect == Some(Dialect::YSweet);
+        let early_ack = if stays { EarlyAck::None } else { EarlyAck::Through };
+        Self { peer: Arc::new(peer), early_ack, stays, ends: end_of(ends_s) }
     }
 
     /// The client says what it has: nothing is held back any more.
@@ -210,6 +213,15 @@ impl<P: DocumentPeer> Conversation for YWebsocket<P> {
         }
     }
 
+    fn hears_oversized(&self) -> bool {
+        self.stays
+    }
+
+    fn hear_oversized(&mut self, _beginning: &[u8]) -> Reaction {
+        self.peer.said_too_much();
+        Reaction::Nothing
+    }
+
     fn caught_up(&mut self, places: &[(Place, bool)]) {
         for &(_, lost) in places {
             self.peer.caught_up(lost);
@@ -248,6 +260,10 @@ impl DocumentPeer for Nobody {
     }
 
     fn set_access(&self, _access: Access) {
+        match *self {}
+    }
+
+    fn said_too_much(&self) {
         match *self {}
     }
 }

@@ -53,6 +53,9 @@ pub trait DocumentPeer: Send + Sync + 'static {
 
     /// See [`PeerHandle::set_access`].
     fn set_access(&self, access: Access);
+
+    /// See [`PeerHandle::said_too_much`].
+    fn said_too_much(&self);
 }
 
 impl Documents for Hub {
@@ -104,5 +107,9 @@ impl DocumentPeer for PeerHandle {
 
     fn set_access(&self, access: Access) {
         PeerHandle::set_access(self, access);
+    }
+
+    fn said_too_much(&self) {
+        PeerHandle::said_too_much(self);
     }
 }

@@ -46,6 +46,8 @@ pub enum ServerMessage {
     Update(Bytes),
     /// Presence, in y-protocols' awareness encoding.
     Awareness(Bytes),
+    /// "Send whose presence you know." Only to Hocuspocus clients: others announce themselves anew unasked (WIRE g10, g12).
+    QueryAwareness,
     /// Everything before the matching [`ClientMessage::AckRequest`] is durable. Carries its bytes.
     Ack(Bytes),
     /// Access is refused, with a reason for people (y-websocket only warns, WIRE §1).

@@ -83,6 +83,7 @@ pub fn encode_parts(message: &ServerMessage) -> Option<(Vec<u8>, &Bytes)> {
         ServerMessage::Ack(bytes) => (&[ACK as u8], bytes),
         ServerMessage::PermissionDenied(reason) => (&[AUTH as u8, 0], reason),
         ServerMessage::Granted(_)
+        | ServerMessage::QueryAwareness
         | ServerMessage::TokenWanted
         | ServerMessage::Confirmed(_)
         | ServerMessage::Refused
