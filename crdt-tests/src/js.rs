@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::npm;
 use crate::process::Captured;
 use crate::server::Server;
+use crate::tokens;
 use crate::wait::PATIENCE;
 
 /// The y-websocket releases that weft is proven against.
@@ -27,7 +28,9 @@ pub const LATEST: &str = "3.1.0";
 pub const YSWEET: &str = "y-sweet 0.9.1";
 /// The releases of @hocuspocus/provider that weft is proven against.
 pub const HOCUSPOCUS: [&str; 3] = ["hocuspocus-2.15.3", "hocuspocus-3.4.4", "hocuspocus-4.8.0"];
-/// Every stock client.
+/// @y/websocket with Yjs 14, by its version.
+pub const YJS14: &str = "4.0.0-3";
+/// Every stock client on Yjs 13.
 pub const EVERY: [&str; 7] =
     [VERSIONS[0], VERSIONS[1], VERSIONS[2], HOCUSPOCUS[0], HOCUSPOCUS[1], HOCUSPOCUS[2], YSWEET];
 
@@ -40,6 +43,30 @@ pub fn folder() -> PathBuf {
 pub fn ensure_packages() {
     static DONE: OnceLock<()> = OnceLock::new();
     DONE.get_or_init(|| npm::install(&folder()));
+}
+
+/// What a stock client speaks, which decides how it is admitted and how it says that something is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// y-websocket's providers, which never say so.
+    YWebsocket,
+    /// Hocuspocus' providers, which count what is not saved.
+    Hocuspocus,
+    /// y-sweet's provider, which knows whether there are local changes.
+    YSweet,
+}
+
+impl Kind {
+    /// The kind of a version, by the name that the driver knows it by.
+    pub fn of(version: &str) -> Self {
+        if version == YSWEET {
+            Kind::YSweet
+        } else if version.starts_with("hocuspocus-") {
+            Kind::Hocuspocus
+        } else {
+            Kind::YWebsocket
+        }
+    }
 }
 
 type Answers = Arc<Mutex<HashMap<u64, mpsc::Sender<Result<Value, String>>>>>;
@@ -133,6 +160,24 @@ impl Js {
             request[key] = value.clone();
         }
         self.open_request(request)
+    }
+
+    /// Opens a client that shows these tokens, one after the other, the last one for ever.
+    pub fn open_with_tokens(&self, version: &str, server: &Server, room: &str, tokens: &[&str]) -> Client<'_> {
+        match Kind::of(version) {
+            Kind::YWebsocket => {
+                let client = self.open_with(version, server, room, tokens::params(tokens[0]));
+                // It is read anew at each connect, so this is for the next one.
+                client.wait("me.connects > 0");
+                client.run_with("provider.params = { token: args }", json!(tokens.last()));
+                client
+            }
+            Kind::Hocuspocus => self.open_with(version, server, room, json!({ "tokens": tokens })),
+            Kind::YSweet => {
+                let tokens: Vec<Value> = tokens.iter().map(|token| tokens::client_token(server, room, token)).collect();
+                self.open_with(version, server, room, json!({ "tokens": tokens }))
+            }
+        }
     }
 
     /// Opens a Hocuspocus client that shares the connection of another one.

@@ -9,7 +9,7 @@ use weft::ids::Access;
 use weft::limits::TOKEN_LEEWAY_S;
 
 use crate::cli::{Cli, path_str};
-use crate::server::{DataDir, Options};
+use crate::server::{DataDir, Options, Server};
 
 /// A secret in a file of its own.
 pub struct Secret(PathBuf);
@@ -65,6 +65,13 @@ impl Secret {
 /// Options of a stock client that sends this token.
 pub fn params(token: &str) -> Value {
     json!({ "params": { "token": token } })
+}
+
+/// What y-sweet's client is given to open `doc` with this token, as an application's back end makes it.
+pub fn client_token(server: &Server, doc: &str, token: &str) -> Value {
+    let addr = server.addr();
+    let (url, base_url) = (format!("ws://{addr}/d/{doc}/ws"), format!("http://{addr}/d/{doc}"));
+    json!({ "url": url, "baseUrl": base_url, "docId": doc, "token": token, "authorization": "full" })
 }
 
 /// Seconds since 1970.

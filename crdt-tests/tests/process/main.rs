@@ -15,6 +15,7 @@ mod golden;
 mod health;
 mod hocuspocus;
 mod hostile;
+mod matrix;
 mod metrics;
 mod migrate;
 mod nth;

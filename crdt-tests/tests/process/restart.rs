@@ -101,38 +101,6 @@ fn c2_1_a_second_signal_ends_at_once() {
     assert_eq!(fresh.pull(&[0]), writer.all());
 }
 
-#[test]
-fn g6_clients_return_by_themselves_with_what_they_did_meanwhile() {
-    let data = DataDir::new();
-    let mut server = Server::start(&data);
-    let js = Js::start();
-    let clients: Vec<Client<'_>> = VERSIONS.iter().map(|version| js.open(version, &server, "outage")).collect();
-    let all: Vec<&Client<'_>> = clients.iter().collect();
-    js.synced(&all);
-    clients[0].run("text.insert(0, 'before ')");
-    js.converged(&all);
-    for how in ["drain", "kill"] {
-        if how == "drain" {
-            server.drain();
-        } else {
-            server.kill();
-        }
-        for client in &clients {
-            client.wait("!provider.wsconnected");
-            client.run(&format!("text.insert(text.length, '{how}'); array.push(['{how} ' + me.version])"));
-        }
-        server.restart();
-        js.synced(&all);
-        let state = js.converged(&all);
-        for version in VERSIONS {
-            let edit = format!("{how} {version}");
-            assert!(state.content["array"].to_string().contains(&edit), "{edit} is missing: {}", state.content);
-        }
-    }
-    let stopped: Vec<bool> = clients.iter().map(|client| client.get("!provider.shouldConnect")).collect();
-    assert_eq!(stopped, [false; 3], "a close code made a client stop for good");
-}
-
 /// An update that waits for a missing one is durable too, also through compaction; it counts once the missing one is there.
 #[test]
 fn p2_out_of_order_updates_over_restarts() {

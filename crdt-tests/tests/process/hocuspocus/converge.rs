@@ -4,28 +4,6 @@ use crdt_tests::cli::Cli;
 use crdt_tests::js::{Client, EVERY, HOCUSPOCUS, Js, LATEST};
 use crdt_tests::server::{DataDir, Server};
 
-#[test]
-fn p5_each_version_converges() {
-    let data = DataDir::new();
-    let server = Server::start(&data);
-    let js = Js::start();
-    for version in HOCUSPOCUS {
-        let room = format!("org.{version} ä/ü");
-        let [a, b] = [0, 1].map(|_| js.open(version, &server, &room));
-        js.synced(&[&a, &b]);
-        a.run("text.insert(0, 'warp 🧶 and weft'); map.set('a', 1); array.push([new Y.Map([['k', 'v']])])");
-        b.run("text.insert(0, 'ä'); xml.insert(0, [new Y.XmlElement('p')]); map.set('b', [1, null])");
-        for (seed, client) in [(1, &a), (2, &b), (3, &a)] {
-            client.edit(seed, 30);
-        }
-        let both = js.converged(&[&a, &b]);
-        let late = js.open(version, &server, &room);
-        late.synced();
-        js.converged(&[&a, &b, &late]).assert_same(&both, "a late joiner changes nothing");
-        js.load(&Cli::of(&server).export_update(&room)).assert_same(&both, "weft's export");
-    }
-}
-
 /// All kinds at once on one document, whatever path the Hocuspocus clients use.
 #[test]
 fn p5_every_client_shares_one_document_and_its_presence() {

@@ -11,11 +11,10 @@ use crdt_tests::mount::SmallDisk;
 use crdt_tests::seed;
 use crdt_tests::server::{DataDir, Options, Server};
 use crdt_tests::skip::skipped;
-use crdt_tests::tokens::Secret;
 use rand::Rng;
 use serde_json::json;
 
-use super::{open, open_as, saved};
+use super::{open, saved};
 
 /// Kills under a client that is told that it is saved; `WEFT_YSWEET_KILLS` for more.
 const KILLS: usize = 20;
@@ -61,44 +60,6 @@ fn p1_what_a_y_sweet_client_saw_saved_survives_kill_9() {
         unsaved_edits += edits - saved;
     }
     println!("{rounds} kills: {saved_edits} edits were said to be saved, all are there; {unsaved_edits} were not");
-}
-
-#[test]
-fn g_s4_a_reader_stays_sees_everything_and_is_never_told_that_it_is_saved() {
-    let data = DataDir::new();
-    let secret = Secret::new(&data);
-    let server = secret.options(&data).start();
-    let js = Js::start();
-    let back_end = secret.mint(&["--admin", "--ttl", "1h"]);
-    let writer = open_as(&js, &server, "read-only", &back_end, &json!({ "userId": "writer" }));
-    let reader = open_as(&js, &server, "read-only", &back_end, &json!({ "authorization": "read-only" }));
-    js.synced(&[&writer, &reader]);
-    writer.run("text.insert(0, 'one '); awareness.setLocalStateField('user', 'writer')");
-    saved(&writer);
-    // A reader that has changed nothing has nothing to save.
-    saved(&reader);
-    reader.wait("text.toString() === 'one '");
-    reader.run("awareness.setLocalStateField('user', 'reader')");
-    writer.wait_with("awareness.getStates().get(args)?.user === 'reader'", json!(reader.id));
-    reader.wait_with("awareness.getStates().get(args)?.user === 'writer'", json!(writer.id));
-
-    reader.run("text.insert(0, 'intruder ')");
-    reader.traffic();
-    // Three patiences of 3 s, each ended by a keep-alive: without them it would have come back twice (g-s2).
-    reader.wait("(me.traffic.inKinds.awareness ?? 0) >= 3");
-    assert!(reader.get::<bool>("provider.hasLocalChanges"));
-    assert_eq!((reader.opens(), reader.get::<String>("provider.status")), (1, "connected".to_owned()));
-    writer.run("text.insert(4, 'two ')");
-    saved(&writer);
-    reader.wait("text.toString().includes('two ')");
-    // Nor is it when it comes back: it asks about all it did before it says what that was.
-    reader.cut();
-    reader.wait("me.opens === 2 && provider.synced");
-    reader.traffic();
-    reader.wait("(me.traffic.inKinds.awareness ?? 0) >= 2");
-    assert!(reader.get::<bool>("provider.hasLocalChanges && me.localChanges.at(-1) === true"));
-    assert_eq!(writer.get::<String>("text.toString()"), "one two ");
-    assert_eq!(Cli::of(&server).export_json("read-only")["text"], "one two ");
 }
 
 /// As after a failed sync (S7): the server reads on and writes nothing more.

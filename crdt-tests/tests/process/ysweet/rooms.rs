@@ -54,55 +54,6 @@ fn p5_y_sweet_and_y_websocket_clients_edit_one_document_and_see_each_other() {
 }
 
 #[test]
-fn p3_a_y_sweet_client_that_was_away_gets_and_gives_what_is_missing() {
-    let data = DataDir::new();
-    let server = Server::start(&data);
-    let js = Js::start();
-    let writer = js.open(LATEST, &server, "away");
-    let away = open(&js, &server, "away");
-    js.synced(&[&writer, &away]);
-    writer.run("for (let i = 0; i < 3000; i++) text.insert((i * 7919) % (text.length + 1), `sentence ${i} of a document that is not small `)");
-    let document_bytes: u64 = writer.get("Y.encodeStateAsUpdate(doc).byteLength");
-    assert!(document_bytes > 100_000, "{document_bytes} bytes");
-    js.converged(&[&writer, &away]);
-    away.disconnect();
-    writer.run("for (let i = 0; i < 10; i++) text.insert(i * 100, `missed ${i} `)");
-    writer.ack();
-    away.run("for (let i = 0; i < 10; i++) text.insert(i * 1000, `offline ${i} `)");
-    assert!(away.get::<bool>("provider.hasLocalChanges"));
-    away.traffic();
-    writer.traffic();
-    away.connect();
-    js.converged(&[&writer, &away]);
-    saved(&away);
-    let traffic = away.traffic();
-    assert!(traffic.in_bytes < 2_000 && traffic.out_bytes < 2_000, "{traffic:?}");
-    assert!(writer.traffic().in_bytes < 2_000);
-}
-
-#[test]
-fn a_y_sweet_client_outlives_drains_and_restarts() {
-    let data = DataDir::new();
-    let mut server = Server::start(&data);
-    let js = Js::start();
-    let client = open(&js, &server, "drained");
-    client.synced();
-    client.run("text.insert(0, 'before ')");
-    saved(&client);
-    server.drain();
-    client.wait("provider.status !== 'connected'");
-    client.run("text.insert(7, 'while away ')");
-    server.restart();
-    client.synced();
-    saved(&client);
-    let fresh = js.open(LATEST, &server, "drained");
-    fresh.synced();
-    assert_eq!(fresh.get::<String>("text.toString()"), "before while away ");
-    // It is back by itself, and stays.
-    assert_eq!(client.opens(), 2);
-}
-
-#[test]
 fn connections_and_metrics_name_the_dialect() {
     let data = DataDir::new();
     let server = Server::start(&data);
