@@ -3,6 +3,8 @@
 //! One struct, [`ServeOptions`], describes them for all three sources, so an option cannot exist in one and be missing in
 //! another. What comes first wins: flag, environment, file, default.
 
+mod origin;
+
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
+
+pub use self::origin::{Origin, Origins};
 
 use crate::limits::{CONNECTIONS_MAX, IDLE_AFTER};
 
@@ -114,6 +118,11 @@ pub struct ServeOptions {
     /// the SDK that asks for them found it]
     #[arg(long, env = "WEFT_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,
+    /// Origins of web pages that may use this server, such as `https://app.example.com`, with commas between them; `*` for all
+    /// [default: all where tokens are needed or --allow-anonymous is given, else pages of this machine]
+    #[arg(long, env = "WEFT_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[serde(deserialize_with = "origin::one_or_more")]
+    pub allow_origin: Option<Vec<Origin>>,
     /// Print the addresses as one JSON object
     #[arg(
         long,
@@ -272,6 +281,16 @@ impl PublicUrl {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.place)
     }
 
+    /// What pages from there name as their origin.
+    pub fn origin(&self) -> String {
+        let host = self.place.split('/').next().unwrap_or_default();
+        let origin = format!("{}://{host}", if self.tls { "https" } else { "http" });
+        match origin.parse() {
+            Ok(Origin::Exactly(origin)) => origin,
+            Ok(Origin::Any) | Err(_) => origin,
+        }
+    }
+
     /// For sockets.
     pub fn ws(&self) -> String {
         format!("{}://{}", if self.tls { "wss" } else { "ws" }, self.place)
@@ -335,6 +354,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Whether `/` is the demo.
     pub demo: bool,
+    /// Which pages are let in.
+    pub origins: Origins,
     /// Whether the addresses are printed as JSON.
     pub json: bool,
 }
@@ -409,7 +430,10 @@ impl ServeArgs {
         }
         let listen = address("listen", given.listen.as_deref().unwrap_or(LISTEN))?;
         let loopback = listen.ip().to_canonical().is_loopback();
+        let anonymous = given.allow_anonymous.unwrap_or(false);
+        let origins = Origins::of(given.allow_origin, given.public_url.as_ref(), auth.has_keys() || anonymous);
         let settings = Settings {
+            origins,
             listen,
             admin_listen: address("admin-listen", given.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN))?,
             data: given.data.unwrap_or_else(|| DATA.into()),
@@ -425,7 +449,7 @@ impl ServeArgs {
             demo: given.demo.map_or(loopback, |demo| demo == Switch::On),
             json: given.json.unwrap_or(false),
         };
-        if !loopback && !settings.auth.has_keys() && !given.allow_anonymous.unwrap_or(false) {
+        if !loopback && !settings.auth.has_keys() && !anonymous {
             return Err(ConfigError::Exposed(settings.listen));
         }
         Ok(settings)
@@ -467,6 +491,7 @@ impl ServeOptions {
             path_decode: self.path_decode.or(fallback.path_decode),
             demo: self.demo.or(fallback.demo),
             public_url: self.public_url.or(fallback.public_url),
+            allow_origin: self.allow_origin.or(fallback.allow_origin),
             json: self.json.or(fallback.json),
         }
     }

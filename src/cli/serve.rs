@@ -147,6 +147,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         authority,
         demo: settings.demo,
         public_url: settings.public_url.clone(),
+        origins: settings.origins.clone(),
     };
     let server = Server::start(address, &server_options, hub.clone(), sessions, draining.clone())
         .map_err(|error| cannot_listen("listen", settings.listen, &error))?;

@@ -99,6 +99,12 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid credential is required", detail)
     }
 
+    /// 403: a page from somewhere that is not let in. Says nothing of who is.
+    pub(super) fn foreign_page() -> Self {
+        let detail = "pages of this origin are not let in here; the server's operator can name it with --allow-origin";
+        Self::new(StatusCode::FORBIDDEN, "foreign-page", "This page may not use this server", detail)
+    }
+
     /// 403: a reader would write.
     pub(super) fn read_only() -> Self {
         let detail = "permission denied: the token is for reading";

@@ -15,6 +15,7 @@ mod demo;
 pub mod documents;
 mod error;
 mod hocuspocus;
+mod origin;
 mod outbox;
 mod routes;
 mod session;
@@ -42,7 +43,7 @@ use self::documents::Documents;
 use self::session::Timing;
 use self::ysweet::YSweet;
 use crate::auth::Authority;
-use crate::config::PublicUrl;
+use crate::config::{Origins, PublicUrl};
 use crate::hub::{Hub, PeerSink, Readiness};
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX,
@@ -98,6 +99,8 @@ pub struct ServerOptions {
     pub demo: bool,
     /// Where y-sweet clients are told to connect to; without it, where the caller found us.
     pub public_url: Option<PublicUrl>,
+    /// Which web pages are let in.
+    pub origins: Origins,
 }
 
 /// What every connection of the public listener shares.
@@ -109,6 +112,8 @@ struct Shared<D> {
     authority: Option<Arc<Authority>>,
     demo: bool,
     ysweet: YSweet,
+    /// Which web pages are let in.
+    pages: origin::Gate,
     /// Clients denied so far, which spreads how long they are held.
     denied: AtomicU32,
     timing: &'static Timing,
@@ -175,6 +180,7 @@ impl Server {
             authority: options.authority.clone(),
             demo: options.demo,
             ysweet: YSweet::new(options.public_url.clone()),
+            pages: origin::Gate::new(options.origins.clone()),
             denied: AtomicU32::new(0),
             timing,
         });

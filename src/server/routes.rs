@@ -15,6 +15,7 @@ use super::body::RequestBody;
 use super::demo;
 use super::documents::Documents;
 use super::error::Problem;
+use super::origin;
 use super::{websocket, ysweet};
 
 /// What a browser sees at `/` when there is no demo.
@@ -47,13 +48,24 @@ pub(super) fn public<D: Documents>(
             let shared = shared.clone();
             async move {
                 let target = (path.as_str(), &*query);
-                let answer = match ysweet::Call::find(&method, target.0) {
-                    Some(call) if !websocket::wants_upgrade(&headers) => match call {
-                        Ok(call) => {
-                            let body = RequestBody::new(body, call.body_bytes_max());
-                            ysweet::answer(&shared, call, &headers, target.1, body).await
+                let wanted = origin::asked_for(&method, &headers);
+                let answer = match ysweet::Call::find(wanted.as_ref().unwrap_or(&method), target.0) {
+                    Some(call) if !websocket::wants_upgrade(&headers) => match shared.pages.admit_request(&headers) {
+                        Ok(page) if wanted.is_some() => Ok(origin::readable_by(page, origin::preflight())),
+                        Ok(page) => {
+                            let answer = match call {
+                                Ok(call) => {
+                                    let body = RequestBody::new(body, call.body_bytes_max());
+                                    ysweet::answer(&shared, call, &headers, target.1, body).await
+                                }
+                                Err(error) => Err(error.into()),
+                            };
+                            Ok(origin::readable_by(page, answer.unwrap_or_else(Problem::into_response)))
                         }
-                        Err(error) => Err(error.into()),
+                        Err(foreign) => {
+                            shared.sessions.note_foreign();
+                            Err(foreign)
+                        }
                     },
                     _ => respond(&shared, &method, target, &headers, on_upgrade, slot).await,
                 };

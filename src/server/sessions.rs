@@ -34,6 +34,8 @@ struct Registry {
     over_the_cap: Counter,
     /// Handshakes and document names that were no good.
     no_good: Counter,
+    /// Handshakes and requests of pages from elsewhere.
+    foreign: Counter,
 }
 
 #[derive(Default)]
@@ -152,7 +154,7 @@ pub(super) struct Counts {
     /// Of those, how many gave no sign of life or could not be served any more.
     pub(super) given_up: u64,
     /// Connections by what became of them.
-    pub(super) connects: [(&'static str, u64); 4],
+    pub(super) connects: [(&'static str, u64); 5],
 }
 
 impl Sessions {
@@ -188,6 +190,11 @@ impl Sessions {
     /// Counts a handshake or a document name that was no good.
     pub(super) fn note_no_good(&self) {
         self.0.no_good.add(1);
+    }
+
+    /// Counts a handshake or a request of a page that is not let in.
+    pub(super) fn note_foreign(&self) {
+        self.0.foreign.add(1);
     }
 
     /// Those that `query` asks for, by id.
@@ -272,6 +279,7 @@ impl Sessions {
                 ("auth", self.0.denied.get()),
                 ("limit", self.0.over_the_cap.get()),
                 ("proto", self.0.no_good.get()),
+                ("origin", self.0.foreign.get()),
             ],
         }
     }

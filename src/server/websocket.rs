@@ -120,6 +120,7 @@ pub(super) async fn upgrade<D: Documents>(
     slot: Option<Slot>,
 ) -> Result<Response<Bytes>, Problem> {
     let response = accept(method, headers).inspect_err(|_| shared.sessions.note_no_good())?;
+    shared.pages.admit(headers).inspect_err(|_| shared.sessions.note_foreign())?;
     let on_upgrade = on_upgrade.ok_or_else(|| Problem::bad_request("this connection cannot be upgraded"))?;
     if let Some(why) = shared.refuses_sessions() {
         return Err(Problem::unavailable(why));

@@ -19,6 +19,7 @@ mod matrix;
 mod metrics;
 mod migrate;
 mod nth;
+mod origins;
 mod patience;
 mod portions;
 mod power_cut;

@@ -114,7 +114,7 @@ impl Api {
         }
         page.counters(
             "weft_connects_total",
-            "Connections by what became of them; limit: over the cap, proto: no good handshake or document name.",
+            "Connections by what became of them; limit: over the cap, origin: a page that is not let in, proto: no good handshake or document name.",
             "result",
             counts.connects,
         );
