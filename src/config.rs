@@ -4,6 +4,7 @@
 //! another. What comes first wins: flag, environment, file, default.
 
 mod origin;
+mod webhook;
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -15,8 +16,9 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
 pub use self::origin::{Origin, Origins};
+pub use self::webhook::WebhookUrl;
 
-use crate::limits::{CONNECTIONS_MAX, IDLE_AFTER};
+use crate::limits::{CONNECTIONS_MAX, IDLE_AFTER, WEBHOOK_CACHE, WEBHOOK_TIMEOUT};
 
 const LISTEN: &str = "127.0.0.1:1234";
 const ADMIN_LISTEN: &str = "127.0.0.1:1235";
@@ -107,6 +109,19 @@ pub struct ServeOptions {
     /// What `iss` of every token must be
     #[arg(long, env = "WEFT_AUTH_ISSUER", value_name = "NAME")]
     pub auth_issuer: Option<String>,
+    /// Ask the application who may do what: a POST of token, document and address, answered by 200 with `sub` and `access`,
+    /// or by 403; with a key, both must agree
+    #[arg(long, env = "WEFT_AUTH_WEBHOOK", value_name = "URL")]
+    pub auth_webhook: Option<WebhookUrl>,
+    /// File with what the webhook is sent as bearer token, only readable by its owner
+    #[arg(long, env = "WEFT_AUTH_WEBHOOK_SECRET", value_name = "FILE")]
+    pub auth_webhook_secret: Option<PathBuf>,
+    /// How long the webhook may take to answer; nobody is let in without an answer [default: 3s]
+    #[arg(long, env = "WEFT_AUTH_WEBHOOK_TIMEOUT", value_name = "TIME")]
+    pub auth_webhook_timeout: Option<Period>,
+    /// How long an answer of the webhook is remembered; `0s` asks each time [default: 10s]
+    #[arg(long, env = "WEFT_AUTH_WEBHOOK_CACHE", value_name = "TIME")]
+    pub auth_webhook_cache: Option<Period>,
     /// Whether `%20` in a path is a space in the document's name, or kept as it is [default: on]
     #[arg(long, env = "WEFT_PATH_DECODE", value_name = "SWITCH")]
     pub path_decode: Option<Switch>,
@@ -325,6 +340,19 @@ impl TryFrom<String> for PublicUrl {
     }
 }
 
+/// How the application is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookSettings {
+    /// Where.
+    pub url: WebhookUrl,
+    /// The file with what it is sent.
+    pub secret: Option<PathBuf>,
+    /// Longest time for an answer.
+    pub timeout: Duration,
+    /// How long an answer is remembered.
+    pub kept: Duration,
+}
+
 /// Options as the server uses them: complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -352,6 +380,8 @@ pub struct Settings {
     pub public_url: Option<PublicUrl>,
     /// Which tokens are good.
     pub auth: AuthSettings,
+    /// Who else is asked about tokens.
+    pub webhook: Option<WebhookSettings>,
     /// Whether `/` is the demo.
     pub demo: bool,
     /// Which pages are let in.
@@ -431,7 +461,14 @@ impl ServeArgs {
         let listen = address("listen", given.listen.as_deref().unwrap_or(LISTEN))?;
         let loopback = listen.ip().to_canonical().is_loopback();
         let anonymous = given.allow_anonymous.unwrap_or(false);
-        let origins = Origins::of(given.allow_origin, given.public_url.as_ref(), auth.has_keys() || anonymous);
+        let webhook = given.auth_webhook.map(|url| WebhookSettings {
+            url,
+            secret: given.auth_webhook_secret,
+            timeout: given.auth_webhook_timeout.map_or(WEBHOOK_TIMEOUT, |period| period.0),
+            kept: given.auth_webhook_cache.map_or(WEBHOOK_CACHE, |period| period.0),
+        });
+        let guarded = auth.has_keys() || webhook.is_some();
+        let origins = Origins::of(given.allow_origin, given.public_url.as_ref(), guarded || anonymous);
         let settings = Settings {
             origins,
             listen,
@@ -446,10 +483,11 @@ impl ServeArgs {
             path_decode: given.path_decode.unwrap_or(Switch::On) == Switch::On,
             public_url: given.public_url,
             auth,
+            webhook,
             demo: given.demo.map_or(loopback, |demo| demo == Switch::On),
             json: given.json.unwrap_or(false),
         };
-        if !loopback && !settings.auth.has_keys() && !anonymous {
+        if !loopback && !guarded && !anonymous {
             return Err(ConfigError::Exposed(settings.listen));
         }
         Ok(settings)
@@ -488,6 +526,10 @@ impl ServeOptions {
             auth_jwks: self.auth_jwks.or(fallback.auth_jwks),
             auth_audience: self.auth_audience.or(fallback.auth_audience),
             auth_issuer: self.auth_issuer.or(fallback.auth_issuer),
+            auth_webhook: self.auth_webhook.or(fallback.auth_webhook),
+            auth_webhook_secret: self.auth_webhook_secret.or(fallback.auth_webhook_secret),
+            auth_webhook_timeout: self.auth_webhook_timeout.or(fallback.auth_webhook_timeout),
+            auth_webhook_cache: self.auth_webhook_cache.or(fallback.auth_webhook_cache),
             path_decode: self.path_decode.or(fallback.path_decode),
             demo: self.demo.or(fallback.demo),
             public_url: self.public_url.or(fallback.public_url),

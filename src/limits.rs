@@ -225,6 +225,26 @@ pub const DENIAL_HOLD_MAX: Duration = Duration::from_secs(5);
 /// Bytes read from a client that was denied, and thrown away; beyond it, its socket waits.
 pub const DENIED_BYTES_MAX: usize = 64 << 10;
 
+/// Time for the auth webhook to answer, unless `--auth-webhook-timeout` says otherwise: clients wait for it to connect.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long its answers are remembered, unless `--auth-webhook-cache` says otherwise: long enough for a crowd that comes
+/// back, short enough for a right that was taken away.
+pub const WEBHOOK_CACHE: Duration = Duration::from_secs(10);
+/// Such answers at once; the oldest go first.
+pub const WEBHOOK_CACHE_ENTRIES_MAX: usize = 10_000;
+/// Questions to the webhook at once; others wait, no longer than for an answer.
+pub const WEBHOOK_ASKING_MAX: usize = 64;
+/// Longest answer of the webhook, bytes.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How long a grant of the webhook's lasts that names no end, seconds.
+pub const WEBHOOK_GRANT_S: u64 = 3_600;
+/// Failures in a row after which the webhook is left alone…
+pub const WEBHOOK_FAILURES_MAX: u32 = 5;
+/// …for so long at first, before one question is tried…
+pub const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// …and twice as long after each that fails, up to this.
+pub const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
+
 // ---- journal ------------------------------------------------------------------------------------------------------
 
 /// Size of one journal segment, bytes.

@@ -16,6 +16,7 @@ pub mod golden;
 pub mod golden_backup;
 pub mod history;
 pub mod hocuspocus;
+pub mod hook;
 pub mod hostile;
 pub mod http;
 pub mod js;

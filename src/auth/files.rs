@@ -66,6 +66,14 @@ pub fn signing_secret(path: &Path) -> Result<SigningKey, KeyFileError> {
     SigningKey::secret(trimmed(&read(path, Audience::Owner)?).as_bytes()).map_err(not_key(path))
 }
 
+/// Reads what is sent as a bearer token, which fits a header.
+pub fn bearer(path: &Path) -> Result<String, KeyFileError> {
+    let text = read(path, Audience::Owner)?;
+    let text = trimmed(&text);
+    let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(text.to_owned()) } else { Err(not_key(path)(KeyError::NotBearer)) }
+}
+
 /// Reads a private key to sign with.
 pub fn private_key(path: &Path) -> Result<SigningKey, KeyFileError> {
     SigningKey::private(&read(path, Audience::Owner)?).map_err(not_key(path))

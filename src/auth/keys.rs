@@ -52,6 +52,9 @@ pub enum KeyError {
         "the secret has {0} bytes, at least {SECRET_BYTES_MIN} are needed; make one with `weft token --new-secret FILE`"
     )]
     ShortSecret(usize),
+    /// Not what can be sent as a bearer token.
+    #[error("it must hold one word without spaces; `weft token --new-secret FILE` makes one")]
+    NotBearer,
     /// Not a PEM block that we know.
     #[error(
         "it is not one PEM public key for Ed25519, P-256 or RSA; `openssl pkey -in PRIVATE.pem -pubout` writes one"
@@ -327,6 +330,15 @@ impl Keys {
             None => key.algorithm().name().to_owned(),
         };
         self.0.iter().map(name).collect()
+    }
+
+    /// None: where somebody else is asked about tokens.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether the key is among them.

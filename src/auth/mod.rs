@@ -81,6 +81,10 @@ pub enum Denied {
     /// What came is not good, or no longer.
     #[error("{0}")]
     BadToken(#[from] TokenError),
+    /// Nobody could say whether it is good, since whoever must be asked does not answer. Not the client's fault, and it may
+    /// come again.
+    #[error("who must be asked about the token does not answer")]
+    Unknown,
     /// It is good, but not for this document.
     #[error("the token does not open this document")]
     NoAccess,
@@ -94,6 +98,7 @@ impl Denied {
             Denied::BadToken(TokenError::Expired) => "permission denied: the token has expired",
             Denied::BadToken(TokenError::Revoked) => "permission denied: the token was revoked",
             Denied::BadToken(_) => "permission denied: the token is not valid",
+            Denied::Unknown => "access cannot be checked now, try again",
             Denied::NoAccess => "permission denied: the token does not open this document",
         }
     }
@@ -121,6 +126,11 @@ impl Authority {
     /// Nothing that is under this lock is ever half changed, so a poisoned one is as good.
     fn keys(&self) -> Arc<Keys> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether there is any key, by which a token can be good.
+    pub fn has_keys(&self) -> bool {
+        !self.keys().is_empty()
     }
 
     /// What `token` grants its bearer in `doc` at `now_s`, seconds since 1970.

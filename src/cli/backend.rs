@@ -377,6 +377,7 @@ mod tests {
             drain: Duration::ZERO,
             revoked: Arc::new(|| Ok(Vec::new())),
             reloads: Arc::default(),
+            webhook: None,
         };
         let server = AdminServer::start(
             Address::take(loopback).expect("a free port"),

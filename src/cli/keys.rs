@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::failure::Failure;
 use crate::auth::{Expected, Keys, Revocations, files};
-use crate::config::AuthSettings;
+use crate::config::{AuthSettings, WebhookSettings};
 use crate::data_dir;
+use crate::server::{Webhook, WebhookOptions};
 
 /// The keys that `auth` names; `None` when it names none.
 pub(super) fn keys(auth: &AuthSettings) -> Result<Option<Keys>, Failure> {
@@ -28,6 +29,14 @@ pub(super) fn keys(auth: &AuthSettings) -> Result<Option<Keys>, Failure> {
     }
     let keys = Keys::new(keys).map_err(|error| Failure::open(format!("the keys cannot be used: {error}")))?;
     Ok(Some(keys))
+}
+
+/// The webhook that is to be asked beside them.
+pub(super) fn webhook(settings: &WebhookSettings) -> Result<Webhook, Failure> {
+    let WebhookSettings { url, secret, timeout, kept } = settings.clone();
+    let secret = secret.map(|path| files::bearer(&path)).transpose().map_err(Failure::open)?;
+    Webhook::new(WebhookOptions { url, secret, timeout, kept })
+        .map_err(|error| Failure::open(format!("the auth webhook cannot be asked: {error}")))
 }
 
 /// What tokens must say.

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::failure::Failure;
 use super::keys;
 use super::reload::Reload;
-use crate::auth::Authority;
+use crate::auth::{Authority, Keys};
 use crate::config::{ServeArgs, Settings};
 use crate::data_dir::{AdminFile, DataDir};
 use crate::hub::{Disk, Hub, HubOptions};
@@ -96,10 +96,11 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         Address::take(settings.admin_listen).map_err(|e| cannot_listen("admin-listen", settings.admin_listen, &e))?;
     let keys = keys::keys(&settings.auth)?;
     let mut data_dir = DataDir::open(&settings.data).map_err(Failure::open)?;
-    let authority = match keys {
+    let webhook = settings.webhook.as_ref().map(keys::webhook).transpose()?.map(Arc::new);
+    let authority = match keys.or(webhook.is_some().then(Keys::none)) {
         Some(keys) => {
             let revocations = keys::revocations(data_dir.path())?;
-            tracing::info!(keys = ?keys.describe(), "every client needs a token");
+            tracing::info!(keys = ?keys.describe(), webhook = webhook.is_some(), "every client needs a token");
             Some(Arc::new(Authority::new(keys, keys::expected(&settings.auth), revocations)))
         }
         None => None,
@@ -129,6 +130,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         drain: settings.drain,
         revoked,
         reloads: reloads.clone(),
+        webhook: webhook.clone(),
     };
     let sessions = Sessions::default();
     let reload = Reload {
@@ -145,6 +147,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         connections_max: connections_within(settings.connections_max, open_files),
         path_decode: settings.path_decode,
         authority,
+        webhook,
         demo: settings.demo,
         public_url: settings.public_url.clone(),
         origins: settings.origins.clone(),

@@ -2,14 +2,17 @@
 //! access; whatever else may be asked one day (a webhook, an origin) is asked here.
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use percent_encoding::percent_decode_str;
 use warp::http::{HeaderMap, header};
 
-use crate::auth::{Authority, Denied, Grant};
+use super::webhook::{Decision, Webhook};
+use crate::auth::{Authority, Denied, Grant, TokenError};
 use crate::ids::DocName;
+use crate::limits::TOKEN_BYTES_MAX;
 use crate::wire::close::CloseReason;
 
 /// The parameter of a URL that carries a token (contract 2.4).
@@ -63,9 +66,49 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// What the bearer of `token` may do in `doc`. Without an authority everybody may do everything.
-pub(super) fn admit(authority: Option<&Authority>, token: Option<&str>, doc: &DocName) -> Result<Grant, Denied> {
-    authority.map_or_else(|| Ok(Grant::open()), |authority| authority.admit(token, doc, now_s()))
+/// Who decides about tokens on the public listener.
+#[derive(Clone, Default)]
+pub(super) struct Judges {
+    /// Without it everybody may do everything.
+    pub(super) authority: Option<Arc<Authority>>,
+    /// Who must agree; never without an authority, which may have no keys then.
+    pub(super) webhook: Option<Arc<Webhook>>,
+}
+
+impl Judges {
+    /// What the bearer of `token` may do in `doc`, as far as that is known without waiting.
+    pub(super) fn decide(&self, token: Option<&str>, doc: &DocName, remote: Option<SocketAddr>) -> Decision {
+        let Some(authority) = &self.authority else { return Decision::Now(Ok(Grant::open())) };
+        let Some(webhook) = &self.webhook else { return Decision::Now(authority.admit(token, doc, now_s())) };
+        // Nobody is bothered for who has nothing to show.
+        let Some(token) = token.filter(|token| !token.is_empty()) else { return Decision::Now(Err(Denied::NoToken)) };
+        if token.len() > TOKEN_BYTES_MAX {
+            return Decision::Now(Err(TokenError::TooLong(token.len()).into()));
+        }
+        let known = if authority.has_keys() {
+            match authority.admit(Some(token), doc, now_s()) {
+                Ok(grant) => Some(grant),
+                Err(denied) => return Decision::Now(Err(denied)),
+            }
+        } else {
+            None
+        };
+        webhook.decide(authority, token, doc, remote.map(|remote| remote.ip()), known)
+    }
+
+    /// The same, however long it takes.
+    pub(super) async fn admit(
+        &self,
+        token: Option<&str>,
+        doc: &DocName,
+        remote: Option<SocketAddr>,
+    ) -> Result<Grant, Denied> {
+        match self.decide(token, doc, remote) {
+            Decision::Now(decided) => decided,
+            // Whoever was to answer is gone when the server ends.
+            Decision::Later(answer) => answer.await.unwrap_or(Err(Denied::Unknown)),
+        }
+    }
 }
 
 /// The close code for a session that is denied (WIRE §6).
@@ -73,6 +116,7 @@ pub(super) fn close_reason(denied: &Denied) -> CloseReason {
     match denied {
         Denied::NoToken | Denied::BadToken(_) => CloseReason::Unauthorized,
         Denied::NoAccess => CloseReason::Forbidden,
+        Denied::Unknown => CloseReason::Unchecked,
     }
 }
 

@@ -83,6 +83,16 @@ pub(super) trait Conversation: Send {
         READ_BUFFER_BYTES
     }
 
+    /// Acts on what others had to decide first, one thing at a time; pending while there is none.
+    fn poll_decided(&mut self, _cx: &mut Context<'_>) -> Poll<Reaction> {
+        Poll::Pending
+    }
+
+    /// Whether, since this was asked last, something has come up that [`Conversation::poll_decided`] waits for.
+    fn wants_poll(&mut self) -> bool {
+        false
+    }
+
     /// These documents have lost frames, for good or not, and the socket takes more.
     fn caught_up(&mut self, places: &[(Place, bool)]);
 

@@ -86,6 +86,7 @@ impl Problem {
             Denied::NoToken | Denied::BadToken(_) => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "A valid token is required", denied.text())
             }
+            Denied::Unknown => Self::unavailable(denied.text()),
             Denied::NoAccess => {
                 Self::new(StatusCode::FORBIDDEN, "forbidden", "The token does not open this document", denied.text())
             }

@@ -22,6 +22,7 @@ mod session;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod webhook;
 mod websocket;
 mod ysweet;
 
@@ -36,8 +37,10 @@ use tokio::task::JoinHandle;
 
 pub use self::accept::Address;
 pub use self::sessions::Sessions;
+pub use self::webhook::{Webhook, WebhookOptions};
 
 use self::accept::Slots;
+use self::access::Judges;
 use self::admin::Api;
 use self::documents::Documents;
 use self::session::Timing;
@@ -95,6 +98,8 @@ pub struct ServerOptions {
     pub path_decode: bool,
     /// Who decides about tokens; without it everybody may do everything.
     pub authority: Option<Arc<Authority>>,
+    /// Who must agree with it.
+    pub webhook: Option<Arc<Webhook>>,
     /// Whether `/` is the demo.
     pub demo: bool,
     /// Where y-sweet clients are told to connect to; without it, where the caller found us.
@@ -109,7 +114,7 @@ struct Shared<D> {
     sessions: Sessions,
     draining: DrainFlag,
     path_decode: bool,
-    authority: Option<Arc<Authority>>,
+    judges: Judges,
     demo: bool,
     ysweet: YSweet,
     /// Which web pages are let in.
@@ -177,7 +182,7 @@ impl Server {
             sessions: sessions.clone(),
             draining: draining.clone(),
             path_decode: options.path_decode,
-            authority: options.authority.clone(),
+            judges: Judges { authority: options.authority.clone(), webhook: options.webhook.clone() },
             demo: options.demo,
             ysweet: YSweet::new(options.public_url.clone()),
             pages: origin::Gate::new(options.origins.clone()),
@@ -236,6 +241,8 @@ pub struct AdminOptions {
     pub revoked: ReadRevoked,
     /// What was read anew, to be told.
     pub reloads: Arc<Reloads>,
+    /// Who else is asked about tokens, to be told of.
+    pub webhook: Option<Arc<Webhook>>,
 }
 
 /// Reads the list of revoked tokens as it is on disk, empty where there is none; blocks. It is kept also while no tokens

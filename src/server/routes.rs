@@ -44,34 +44,44 @@ pub(super) fn public<D: Documents>(
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::optional::<Slot>())
         .and(warp::body::stream())
-        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, on_upgrade, slot, body| {
-            let shared = shared.clone();
-            async move {
-                let target = (path.as_str(), &*query);
-                let wanted = origin::asked_for(&method, &headers);
-                let answer = match ysweet::Call::find(wanted.as_ref().unwrap_or(&method), target.0) {
-                    Some(call) if !websocket::wants_upgrade(&headers) => match shared.pages.admit_request(&headers) {
-                        Ok(page) if wanted.is_some() => Ok(origin::readable_by(page, origin::preflight())),
-                        Ok(page) => {
-                            let answer = match call {
-                                Ok(call) => {
-                                    let body = RequestBody::new(body, call.body_bytes_max());
-                                    ysweet::answer(&shared, call, &headers, target.1, body).await
-                                }
-                                Err(error) => Err(error.into()),
-                            };
-                            Ok(origin::readable_by(page, answer.unwrap_or_else(Problem::into_response)))
-                        }
-                        Err(foreign) => {
-                            shared.sessions.note_foreign();
-                            Err(foreign)
-                        }
-                    },
-                    _ => respond(&shared, &method, target, &headers, on_upgrade, slot).await,
-                };
-                answer.unwrap_or_else(Problem::into_response)
-            }
-        })
+        .then(
+            move |method: Method,
+                  path: FullPath,
+                  query: String,
+                  headers: HeaderMap,
+                  on_upgrade,
+                  slot: Option<Slot>,
+                  body| {
+                let shared = shared.clone();
+                async move {
+                    let target = (path.as_str(), &*query);
+                    let wanted = origin::asked_for(&method, &headers);
+                    let answer = match ysweet::Call::find(wanted.as_ref().unwrap_or(&method), target.0) {
+                        Some(call) if !websocket::wants_upgrade(&headers) => match shared.pages.admit_request(&headers)
+                        {
+                            Ok(page) if wanted.is_some() => Ok(origin::readable_by(page, origin::preflight())),
+                            Ok(page) => {
+                                let answer = match call {
+                                    Ok(call) => {
+                                        let body = RequestBody::new(body, call.body_bytes_max());
+                                        let remote = slot.as_ref().map(Slot::remote);
+                                        ysweet::answer(&shared, call, &headers, target.1, remote, body).await
+                                    }
+                                    Err(error) => Err(error.into()),
+                                };
+                                Ok(origin::readable_by(page, answer.unwrap_or_else(Problem::into_response)))
+                            }
+                            Err(foreign) => {
+                                shared.sessions.note_foreign();
+                                Err(foreign)
+                            }
+                        },
+                        _ => respond(&shared, &method, target, &headers, on_upgrade, slot).await,
+                    };
+                    answer.unwrap_or_else(Problem::into_response)
+                }
+            },
+        )
         .recover(|_| {
             std::future::ready(Ok::<_, Infallible>(Problem::bad_request("the body is not there").into_response()))
         })

@@ -538,6 +538,11 @@ impl Session {
                 Output::Gone => return Poll::Ready(Ending::Gone),
             }
         }
+        while let Poll::Ready(reaction) = conversation.poll_decided(cx) {
+            if let Reacted::End(ending) = self.react(reaction, &mut 0) {
+                return Poll::Ready(ending);
+            }
+        }
         while timer.as_mut().poll(cx).is_ready() {
             if let Some(ending) = self.tick(Instant::now(), conversation) {
                 return Poll::Ready(ending);
@@ -566,6 +571,9 @@ impl Session {
     /// Brings the timer forward to what has come to be due before it: a keep-alive for want of an ack, or what the
     /// conversation has on its mind now.
     fn watch<C: Conversation>(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>, conversation: &mut C) {
+        if conversation.wants_poll() {
+            cx.waker().wake_by_ref();
+        }
         self.ack_asked.take_if(|asked| self.outbox.said_at().is_none_or(|said| said >= *asked));
         let ack = self.ack_asked.map(|asked| asked + self.timing.ack_silence);
         let theirs = conversation.due_has_changed().then(|| self.next_due(conversation));

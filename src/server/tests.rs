@@ -159,6 +159,7 @@ fn options() -> ServerOptions {
         connections_max: 100,
         path_decode: true,
         authority: None,
+        webhook: None,
         public_url: None,
         demo: false,
         origins: Origins::Any,

@@ -125,11 +125,12 @@ pub(super) async fn upgrade<D: Documents>(
     if let Some(why) = shared.refuses_sessions() {
         return Err(Problem::unavailable(why));
     }
-    let token = access::token_of(headers, query).filter(|_| shared.authority.is_some()).map(Cow::into_owned);
+    let token = access::token_of(headers, query).filter(|_| shared.judges.authority.is_some()).map(Cow::into_owned);
     let visit = match ysweet::socket_path(path) {
         Some(doc) => {
             let doc = doc.inspect_err(|_| shared.sessions.note_no_good())?;
-            let grant = open(shared, &doc, token.as_deref()).await?;
+            let remote = slot.as_ref().map(Slot::remote);
+            let grant = open(shared, &doc, token.as_deref(), remote).await?;
             Visit::YSweet(doc, grant)
         }
         // What of it is no good is told when the socket is a WebSocket (WIRE §6). A refused handshake looks like a network
@@ -143,8 +144,13 @@ pub(super) async fn upgrade<D: Documents>(
 
 /// Lets a client in, or says by status why not: y-sweet's pays no heed to close codes, and once it has had a SyncStep2 it
 /// comes back without delay (WIRE g-s3), while a handshake that fails has it wait and, the third time, fetch a new token.
-async fn open<D: Documents>(shared: &Shared<D>, doc: &DocName, token: Option<&str>) -> Result<Grant, Problem> {
-    let grant = access::admit(shared.authority.as_deref(), token, doc).map_err(|denied| {
+async fn open<D: Documents>(
+    shared: &Shared<D>,
+    doc: &DocName,
+    token: Option<&str>,
+    remote: Option<SocketAddr>,
+) -> Result<Grant, Problem> {
+    let grant = shared.judges.admit(token, doc, remote).await.map_err(|denied| {
         tracing::debug!(?doc, why = %denied, "a client is denied a document");
         shared.sessions.note_denied();
         Problem::denied(&denied)
@@ -209,7 +215,7 @@ impl<D: Documents> Client<D> {
     async fn ywebsocket(self, doc: Result<DocName, DocNameError>) {
         match doc {
             Ok(doc) => {
-                let grant = access::admit(self.shared.authority.as_deref(), self.token.as_deref(), &doc);
+                let grant = self.shared.judges.admit(self.token.as_deref(), &doc, self.remote).await;
                 Box::pin(self.enter(doc, grant)).await;
             }
             Err(error) => {
@@ -254,7 +260,7 @@ fn admit<D: Documents>(
 ) -> Result<Grant, Denied> {
     registered.enter(doc.clone(), grant.holder.clone());
     // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
-    match shared.authority.as_deref() {
+    match shared.judges.authority.as_deref() {
         Some(authority) if authority.is_revoked(&grant.holder, None) => Err(TokenError::Revoked.into()),
         Some(authority) if authority.is_revoked(&grant.holder, Some(doc)) => Err(Denied::NoAccess),
         Some(_) | None => Ok(grant),

@@ -5,6 +5,7 @@
 //! `admin`; what it passes on is a token for one document, which reads and writes that one here as on a socket. Without
 //! keys everybody may do everything, as everywhere.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -131,9 +132,10 @@ pub(super) async fn answer<D: Documents>(
     call: Call,
     headers: &HeaderMap,
     query: &str,
+    remote: Option<SocketAddr>,
     body: RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
-    permit(shared, &call, headers, query)?;
+    permit(shared, &call, headers, query, remote).await?;
     let documents = &shared.documents;
     Ok(match call {
         Call::CheckStore => json(&check_store(&shared.readiness())),
@@ -167,8 +169,14 @@ pub(super) async fn answer<D: Documents>(
 }
 
 /// Whether the caller may do this.
-fn permit<D: Documents>(shared: &Shared<D>, call: &Call, headers: &HeaderMap, query: &str) -> Result<(), Problem> {
-    let Some(authority) = shared.authority.as_deref() else { return Ok(()) };
+async fn permit<D: Documents>(
+    shared: &Shared<D>,
+    call: &Call,
+    headers: &HeaderMap,
+    query: &str,
+    remote: Option<SocketAddr>,
+) -> Result<(), Problem> {
+    let Some(authority) = shared.judges.authority.as_deref() else { return Ok(()) };
     let wanted = match call {
         Call::Read(doc) => (doc, Access::Read),
         Call::Update(doc) => (doc, Access::Write),
@@ -179,7 +187,8 @@ fn permit<D: Documents>(shared: &Shared<D>, call: &Call, headers: &HeaderMap, qu
     };
     let (doc, access) = wanted;
     let token = access::token_of(headers, query);
-    let granted = access::admit(Some(authority), token.as_deref(), doc).map_err(|denied| Problem::denied(&denied))?;
+    let granted = shared.judges.admit(token.as_deref(), doc, remote).await;
+    let granted = granted.map_err(|denied| Problem::denied(&denied))?;
     if granted.access >= access { Ok(()) } else { Err(Problem::read_only()) }
 }
 
@@ -202,7 +211,7 @@ fn parsed<'a, T: Default + Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
 
 /// A token for what is wanted; none where nobody is asked for one.
 fn mint<D: Documents>(shared: &Shared<D>, doc: &DocName, wanted: &Authorize) -> Result<Option<String>, Problem> {
-    let Some(authority) = shared.authority.as_deref() else { return Ok(None) };
+    let Some(authority) = shared.judges.authority.as_deref() else { return Ok(None) };
     let good_s = wanted.valid_for_seconds.unwrap_or(YSWEET_TOKEN_S);
     if !(1..=TOKEN_LIFETIME_S_MAX).contains(&good_s) {
         return Err(Problem::bad_request(format!("`validForSeconds` is 1 to {TOKEN_LIFETIME_S_MAX}")));

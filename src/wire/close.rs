@@ -17,6 +17,8 @@ pub enum CloseReason {
     Unauthorized,
     /// The token does not open this document, or not any more.
     Forbidden,
+    /// Whether it may come in cannot be found out now: come back later.
+    Unchecked,
     /// The token has expired while it was used; come back at once with a fresh one.
     TokenExpired,
     /// Too many malformed messages.
@@ -66,6 +68,7 @@ impl CloseReason {
             | CloseReason::Reload
             | CloseReason::Admin
             | CloseReason::Overloaded
+            | CloseReason::Unchecked
             | CloseReason::TokenExpired
             | CloseReason::Garbage
             | CloseReason::Silent
@@ -90,9 +93,11 @@ impl CloseReason {
     fn ywebsocket_code(self) -> u16 {
         match self {
             CloseReason::Restart | CloseReason::Reload | CloseReason::Admin => 1012,
-            CloseReason::Overloaded | CloseReason::StorageFailed | CloseReason::DiskFull | CloseReason::Unreadable => {
-                1013
-            }
+            CloseReason::Overloaded
+            | CloseReason::Unchecked
+            | CloseReason::StorageFailed
+            | CloseReason::DiskFull
+            | CloseReason::Unreadable => 1013,
             CloseReason::Garbage | CloseReason::BadName => 4400,
             CloseReason::Unauthorized => 4401,
             CloseReason::Forbidden => 4403,
@@ -117,6 +122,7 @@ impl CloseReason {
             | CloseReason::Overloaded
             | CloseReason::Unauthorized
             | CloseReason::Forbidden
+            | CloseReason::Unchecked
             | CloseReason::TokenExpired
             | CloseReason::Garbage
             | CloseReason::Silent
@@ -144,6 +150,7 @@ impl CloseReason {
             | CloseReason::Admin
             | CloseReason::Unauthorized
             | CloseReason::Forbidden
+            | CloseReason::Unchecked
             | CloseReason::TokenExpired
             | CloseReason::BadName
             | CloseReason::Deleted
@@ -159,6 +166,7 @@ impl CloseReason {
             CloseReason::Admin => "admin",
             CloseReason::Unauthorized => "unauthorized",
             CloseReason::Forbidden => "forbidden",
+            CloseReason::Unchecked => "unchecked",
             CloseReason::TokenExpired => "token-expired",
             CloseReason::Deleted => "deleted",
             CloseReason::Overloaded => "overloaded",
@@ -183,6 +191,7 @@ impl CloseReason {
             CloseReason::Overloaded => "client too slow or server overloaded",
             CloseReason::Unauthorized => "access denied: no valid token",
             CloseReason::Forbidden => "access denied: the token does not open this document",
+            CloseReason::Unchecked => "access cannot be checked now",
             CloseReason::TokenExpired => "the token has expired",
             CloseReason::Garbage => "too many malformed messages",
             CloseReason::UpdateRefused => "update refused",

@@ -35,4 +35,5 @@ mod token;
 mod top;
 mod vacuum;
 mod verify;
+mod webhook;
 mod ysweet;

@@ -89,6 +89,7 @@ impl Api {
         self.connections(&mut page);
         self.documents(&mut page);
         self.reloads(&mut page);
+        self.webhook(&mut page);
         // A store that cannot be asked is one of the things to be told, not a reason to tell nothing.
         if let Ok(storage) = self.hub.storage().await {
             let (disk, live) = (storage.disk_bytes as f64, storage.live_bytes as f64);
@@ -162,6 +163,26 @@ impl Api {
         for (what, tries) in self.reloads.all() {
             page.sample("weft_reload_failing", &[("what", what)], f64::from(u8::from(tries.failing())));
         }
+    }
+
+    fn webhook(&self, page: &mut Page) {
+        let Some(webhook) = self.webhook.as_deref() else { return };
+        let figures = &webhook.figures;
+        page.counters(
+            "weft_webhook_total",
+            "Questions about tokens; spared: not asked since the hook does not answer, cached: answered not long ago.",
+            "result",
+            [
+                ("allowed", figures.allowed.get()),
+                ("denied", figures.denied.get()),
+                ("failed", figures.failed.get()),
+                ("spared", figures.spared.get()),
+                ("cached", figures.cached.get()),
+            ],
+        );
+        page.histogram("weft_webhook_seconds", "Asking the hook, whatever came of it.", &figures.took.snapshot());
+        let up = f64::from(u8::from(webhook.is_asked()));
+        page.gauge("weft_webhook_up", "Whether the hook is asked, or left alone since it does not answer.", up);
     }
 
     fn documents(&self, page: &mut Page) {

@@ -41,7 +41,7 @@ use warp::{Filter, Reply};
 use self::call::Call;
 use super::access::Admins;
 use super::error::Problem;
-use super::{AdminOptions, DrainFlag, ReadRevoked, Sessions};
+use super::{AdminOptions, DrainFlag, ReadRevoked, Sessions, Webhook};
 use crate::auth::Authority;
 use crate::hub::Hub;
 use crate::limits::{ADMIN_BODIES_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
@@ -64,6 +64,8 @@ pub(super) struct Api {
     pub(super) drain: Duration,
     /// What was read anew.
     pub(super) reloads: Arc<Reloads>,
+    /// Who else is asked about tokens.
+    pub(super) webhook: Option<Arc<Webhook>>,
     started: Instant,
     /// Room for large bodies, KiB.
     bodies: Semaphore,
@@ -71,10 +73,22 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn new(hub: Hub, sessions: Sessions, draining: DrainFlag, options: &AdminOptions) -> Self {
-        let AdminOptions { credential, authority, drain, reloads, revoked } = options.clone();
+        let AdminOptions { credential, authority, drain, reloads, webhook, revoked } = options.clone();
         let bodies = Semaphore::new(ADMIN_BODIES_BYTES_MAX >> 10);
         let admins = Admins::new(credential, authority.clone());
-        Self { hub, draining, admins, authority, revoked, sessions, drain, reloads, started: Instant::now(), bodies }
+        Self {
+            hub,
+            draining,
+            admins,
+            authority,
+            revoked,
+            sessions,
+            drain,
+            reloads,
+            webhook,
+            started: Instant::now(),
+            bodies,
+        }
     }
 
     /// Does what the call wants, once there is room for a body of `body_bytes`, which may be the most it can have.

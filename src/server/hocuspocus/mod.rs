@@ -8,7 +8,9 @@ mod visit;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -16,12 +18,12 @@ use bytes::Bytes;
 use self::sink::{DocumentSink, deny};
 use self::visit::{Joined, Load, Visit, Waiting};
 use super::Shared;
-use super::access;
 use super::conversation::{Conversation, Reaction, end_of, offer, until};
 use super::documents::{DocumentPeer, Documents};
 use super::error;
 use super::outbox::{Outbox, Place};
 use super::sessions::Registered;
+use super::webhook::{Answer, Decision};
 use crate::auth::{Denied, Grant, TokenError};
 use crate::hub::{FrameKind, PeerSink};
 use crate::ids::DocName;
@@ -54,6 +56,10 @@ pub(super) struct Hocuspocus<D: Documents> {
     trusted: bool,
     /// A document has come to wait for a token, or to have one that ends.
     due_has_changed: bool,
+    /// Tokens that somebody else is asked about.
+    asking: BTreeMap<Arc<str>, (DocName, Answer)>,
+    /// One has been added that nobody waits for yet.
+    has_asked: bool,
     /// Under which a frame is understood though it is about nothing.
     last_address: Arc<str>,
 }
@@ -66,7 +72,7 @@ impl<D: Documents> Hocuspocus<D> {
         remote: Option<SocketAddr>,
         token: Option<String>,
     ) -> Self {
-        let trusted = shared.authority.is_none();
+        let trusted = shared.judges.authority.is_none();
         Self {
             shared,
             outbox,
@@ -79,6 +85,8 @@ impl<D: Documents> Hocuspocus<D> {
             denials: 0,
             trusted,
             due_has_changed: false,
+            asking: BTreeMap::new(),
+            has_asked: false,
             last_address: "".into(),
         }
     }
@@ -90,10 +98,12 @@ impl<D: Documents> Hocuspocus<D> {
             Some(Visit::Denied) => Reaction::Nothing,
             Some(Visit::Waiting(_)) => self.wait(address, frame),
             // Provider 2.15.3 without a token sends no Auth at all (h2).
-            None if self.shared.authority.is_none() || self.token.is_some() => match self.authenticate(address, "") {
-                Reaction::Taken => self.say(address, message, frame),
-                denied_or_end => denied_or_end,
-            },
+            None if self.shared.judges.authority.is_none() || self.token.is_some() => {
+                match self.authenticate(address, "") {
+                    Reaction::Taken => self.say(address, message, frame),
+                    denied_or_end => denied_or_end,
+                }
+            }
             None => self.wait(address, frame),
         }
     }
@@ -132,8 +142,43 @@ impl<D: Documents> Hocuspocus<D> {
             }
         };
         let token = Some(token).filter(|token| !token.is_empty()).or(self.token.as_deref());
-        let grant = match access::admit(self.shared.authority.as_deref(), token, &doc) {
+        // Whatever was asked about an older token does not matter any more.
+        self.asking.remove(address);
+        match self.shared.judges.decide(token, &doc, self.remote) {
+            Decision::Now(decided) => self.decided(address, doc, decided),
+            Decision::Later(answer) => self.ask(address, doc, answer),
+        }
+    }
+
+    /// Somebody else is asked about the token; what the client says of the document meanwhile waits, if it is not in.
+    fn ask(&mut self, address: &str, doc: DocName, answer: Answer) -> Reaction {
+        if !matches!(self.visits.get(address), Some(Visit::Waiting(_) | Visit::Joined(_))) {
+            self.leave(address);
+            if !self.has_room() {
+                return self.deny(address, TOO_MANY);
+            }
+            let waiting = Waiting { until: Instant::now() + self.shared.timing.auth, frames: Vec::new() };
+            self.visits.insert(address.into(), Visit::Waiting(waiting));
+            self.due_has_changed = true;
+        }
+        self.asking.insert(address.into(), (doc, answer));
+        self.has_asked = true;
+        Reaction::Nothing
+    }
+
+    /// It is known what the client may do at an address.
+    fn decided(&mut self, address: &str, doc: DocName, decided: Result<Grant, Denied>) -> Reaction {
+        let grant = match decided {
             Ok(grant) => grant,
+            // A denial would stop the client for good, and it did nothing wrong; one that is in stays while its grant lasts.
+            Err(Denied::Unknown) => {
+                tracing::debug!(remote = ?self.remote, ?doc, why = %Denied::Unknown, "a client is denied a document");
+                self.shared.sessions.note_denied();
+                return match self.visits.get(address) {
+                    Some(Visit::Joined(_)) => Reaction::Nothing,
+                    Some(Visit::Waiting(_) | Visit::Denied) | None => Reaction::End(CloseReason::Unchecked),
+                };
+            }
             Err(denied) => return self.deny_access(address, &doc, &denied),
         };
         self.due_has_changed |= grant.ends_s.is_some();
@@ -158,7 +203,7 @@ impl<D: Documents> Hocuspocus<D> {
         let sink = Arc::new(DocumentSink::new(self.outbox.clone(), self.last_place, place.clone()));
         self.registered.enter_at(self.last_place, doc.clone(), grant.holder.clone(), sink.clone());
         // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
-        let authority = self.shared.authority.as_deref();
+        let authority = self.shared.judges.authority.as_deref();
         let is_revoked = |doc| authority.is_some_and(|authority| authority.is_revoked(&grant.holder, doc));
         let denied = match () {
             () if is_revoked(None) => Some(Denied::BadToken(TokenError::Revoked)),
@@ -213,6 +258,7 @@ impl<D: Documents> Hocuspocus<D> {
     }
 
     fn leave(&mut self, address: &str) {
+        self.asking.remove(address);
         match self.visits.remove(address) {
             Some(Visit::Joined(joined)) => self.registered.leave(joined.sink.place),
             Some(Visit::Waiting(waiting)) => self.load.remove(&waiting.frames),
@@ -357,6 +403,21 @@ impl<D: Documents> Conversation for Hocuspocus<D> {
         }
         let ends = |reaction| if let Reaction::End(reason) = reaction { Some(reason) } else { None };
         late.iter().find_map(|address| ends(self.deny(address, Denied::NoToken.text())))
+    }
+
+    fn wants_poll(&mut self) -> bool {
+        std::mem::take(&mut self.has_asked)
+    }
+
+    fn poll_decided(&mut self, cx: &mut Context<'_>) -> Poll<Reaction> {
+        let decided = self.asking.iter_mut().find_map(|(address, (doc, answer))| match Pin::new(answer).poll(cx) {
+            // Whoever was to answer is gone when the server ends.
+            Poll::Ready(decided) => Some((address.clone(), doc.clone(), decided.unwrap_or(Err(Denied::Unknown)))),
+            Poll::Pending => None,
+        });
+        let Some((address, doc, decided)) = decided else { return Poll::Pending };
+        self.asking.remove(&address);
+        Poll::Ready(self.decided(&address, doc, decided))
     }
 
     fn due_has_changed(&mut self) -> bool {

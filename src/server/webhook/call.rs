@@ -1,0 +1,103 @@
+//! One question to the webhook, over HTTP/1.1 on a connection of its own.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+
+use crate::config::WebhookUrl;
+use crate::ids::{Access, DocName};
+use crate::limits::{SUBJECT_BYTES_MAX, WEBHOOK_ANSWER_BYTES_MAX};
+
+/// What the hook is told.
+#[derive(Serialize)]
+struct Question<'a> {
+    token: &'a str,
+    document: &'a DocName,
+    /// Where the client connects from.
+    address: Option<IpAddr>,
+}
+
+/// What it grants.
+#[derive(Debug, Deserialize)]
+pub(super) struct Granted {
+    /// To whom, for revocations and `weft top`.
+    #[serde(default)]
+    pub(super) sub: Option<String>,
+    /// How much. Not to be left out: a hook that says nothing of it grants nothing.
+    pub(super) access: Access,
+    /// Until when, seconds since 1970.
+    #[serde(default)]
+    pub(super) exp: Option<u64>,
+}
+
+/// Knows where to ask. Has no `Debug`, since the URL and the secret are none of anybody's business.
+pub(super) struct Caller {
+    url: WebhookUrl,
+    secret: Option<String>,
+}
+
+impl Caller {
+    pub(super) fn new(url: WebhookUrl, secret: Option<String>) -> Result<Self, String> {
+        if url.is_tls() {
+            return Err("https:// is not spoken here yet; use http:// on a network of your own".to_owned());
+        }
+        Ok(Self { url, secret })
+    }
+
+    /// What is granted; `None` for nothing. An error says why nothing is known.
+    pub(super) async fn call(
+        &self,
+        token: &str,
+        doc: &DocName,
+        remote: Option<IpAddr>,
+    ) -> Result<Option<Granted>, String> {
+        let body = serde_json::to_vec(&Question { token, document: doc, address: remote }).map_err(text)?;
+        let mut request = Request::post(self.url.target())
+            .header(header::HOST, self.url.authority())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("weft/", env!("CARGO_PKG_VERSION")));
+        if let Some(secret) = &self.secret {
+            let mut value = header::HeaderValue::try_from(format!("Bearer {secret}")).map_err(text)?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(text)?;
+        let stream = TcpStream::connect(self.url.host_and_port()).await.map_err(text)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
+        // Ends with the sender, or when the other side closes.
+        let driver = tokio::spawn(connection);
+        let answer = Self::answer(&mut sender, request).await;
+        driver.abort();
+        answer
+    }
+
+    async fn answer(
+        sender: &mut http1::SendRequest<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Option<Granted>, String> {
+        let response = sender.send_request(request).await.map_err(text)?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Ok(None),
+            status => return Err(format!("it answers {status}")),
+        }
+        let body = Limited::new(response.into_body(), WEBHOOK_ANSWER_BYTES_MAX).collect().await.map_err(text)?;
+        // Only where, since what is there may be anything.
+        let granted: Granted = serde_json::from_slice(&body.to_bytes())
+            .map_err(|error| format!("its answer is not {{\"sub\", \"access\"}} (column {})", error.column()))?;
+        if granted.sub.as_ref().is_some_and(|sub| sub.len() > SUBJECT_BYTES_MAX) {
+            return Err(format!("its `sub` has more than {SUBJECT_BYTES_MAX} bytes"));
+        }
+        Ok(Some(granted))
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
