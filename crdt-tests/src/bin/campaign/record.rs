@@ -9,6 +9,9 @@ use std::time::Duration;
 use crdt_tests::campaign::Tally;
 use crdt_tests::server::workspace;
 
+/// Begins a table.
+const HEADER: &str = "| date | commit | campaign | count | seed | result |\n|---|---|---|---|---|---|";
+
 /// The rows of this run of the program.
 pub struct Record {
     seed: u64,
@@ -25,7 +28,8 @@ impl Record {
             output.map_or_else(|_| "unknown".into(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
         };
         let mut commit = said("git", &["rev-parse", "--short", "HEAD"]);
-        if !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty() {
+        // What earlier runs entered changes nothing of the program.
+        if !said("git", &["status", "--porcelain", "--untracked-files=no", ":!crdt-tests/LEDGER.md"]).is_empty() {
             commit.push_str(" + changes");
         }
         Self { seed, date: said("date", &["-u", "+%F"]), commit, rows: Vec::new() }
@@ -46,7 +50,11 @@ impl Record {
     /// Appends the rows to the ledger.
     pub fn append(self) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("LEDGER.md");
+        let ledger = std::fs::read_to_string(&path).expect("LEDGER.md is part of the repository");
         let mut file = OpenOptions::new().append(true).open(&path).expect("LEDGER.md is part of the repository");
+        if !ledger.lines().last().is_some_and(|line| line.starts_with('|')) {
+            writeln!(file, "\n{HEADER}").expect("written");
+        }
         for row in self.rows {
             writeln!(file, "{row}").expect("written");
         }
