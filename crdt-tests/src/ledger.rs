@@ -191,6 +191,11 @@ impl Ledger {
         self.pages.iter().filter(|(_, page)| is_certain(page)).map(|(doc, _)| doc.clone()).collect()
     }
 
+    /// Takes a document out of the ledger.
+    pub fn leave_out(&mut self, doc: &str) {
+        self.pages.remove(doc);
+    }
+
     /// A copy that begins to count anew.
     pub fn without_totals(&self) -> Self {
         Self { pages: self.pages.clone(), totals: Totals::default() }

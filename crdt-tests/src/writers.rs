@@ -142,16 +142,21 @@ pub fn write_once(addr: SocketAddr, doc: &str, patience: Duration, into: &mut Le
 
 /// What a server shows of a document to somebody who knows nothing.
 pub fn read(addr: SocketAddr, doc: &str) -> Found {
+    try_read(addr, doc).unwrap_or_else(|closed| panic!("document {doc:?} cannot be read: closed {closed:?}"))
+}
+
+/// As [`read`]; an error is the close code that came instead, if one did.
+pub fn try_read(addr: SocketAddr, doc: &str) -> Result<Found, Option<u16>> {
     let mut socket = Socket::connect(addr, doc);
     socket.send(message::step1_empty());
     let mut answer = message::Answer::default();
     while let Some(frame) = socket.next(PATIENCE) {
         if let Some(update) = answer.take(&frame) {
-            return Found::Document(update);
+            return Ok(Found::Document(update));
         }
     }
-    match socket.closed {
-        Some(Some(DELETED)) => Found::Deleted,
-        closed => panic!("document {doc:?} cannot be read: closed {closed:?}"),
+    match socket.closed.flatten() {
+        Some(DELETED) => Ok(Found::Deleted),
+        closed => Err(closed),
     }
 }

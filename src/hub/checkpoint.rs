@@ -444,8 +444,9 @@ fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubE
             let snapshot = Snapshot { covers: *covers, updates: folded.updates };
             hub.space.check_fits(report.snapshot_bytes_after)?;
             store.install_snapshot(doc, &snapshot, now_ms()).map_err(|error| match error {
-                StoreError::DiskFull { .. } => hub.store_failed(&error),
-                StoreError::Engine { .. } | StoreError::Damaged { .. } => failed(&error),
+                // No checkpoint will succeed either (S7).
+                StoreError::DiskFull { .. } | StoreError::Engine { .. } => hub.store_failed(&error),
+                StoreError::Damaged { .. } => failed(&error),
             })?;
             report.written = true;
         }

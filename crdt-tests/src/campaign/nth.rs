@@ -55,6 +55,11 @@ impl Ground {
         self.fault.is_none_or(|fault| fault.how == How::Enospc)
     }
 
+    /// Whether nothing works any more on the disk once it has failed.
+    pub fn fails_for_good(&self) -> bool {
+        self.fault.is_some_and(|fault| fault.sticks)
+    }
+
     /// Commands on the disk that fails.
     pub fn cli(&self) -> Cli {
         Cli::on(self.data()).envs(self.environment())

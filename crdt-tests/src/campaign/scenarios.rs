@@ -189,6 +189,13 @@ fn serve(ground: &Ground, ledger: &mut Ledger) {
         failed = has_failed();
         assert!(failed || ground.may_recover(), "an edit was not acked, and the server says that it is ready");
     }
-    ledger.clone().check("from the running server", |doc| writers::read(addr, doc));
+    let mut readable = ledger.clone();
+    if failed && ground.fails_for_good() {
+        // sled reads nothing after a write of its own has failed, and opens on no disk that takes no write: what sleeps
+        // can be read after a restart.
+        let waits = |doc: &String| writers::try_read(addr, doc).err() == Some(Some(1013));
+        ledger.documents().iter().filter(|doc| waits(doc)).for_each(|doc| readable.leave_out(doc));
+    }
+    readable.check("from the running server", |doc| writers::read(addr, doc));
     end(server, Some(failed && !ground.may_recover()));
 }

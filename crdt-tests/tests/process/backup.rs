@@ -395,8 +395,11 @@ fn c2_5_a_drain_does_not_wait_for_a_stuck_reader() {
     // It asks for a backup, and takes only its beginning.
     let mut stuck = std::net::TcpStream::connect(server.admin_addr()).expect("connects");
     let credential = Admin::of(&server).credential.expect("the local one");
-    write!(stuck, "POST /api/v1/backup HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: Bearer {credential}\r\n\r\n")
-        .expect("asks");
+    write!(
+        stuck,
+        "POST /api/v1/backup HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nAuthorization: Bearer {credential}\r\n\r\n"
+    )
+    .expect("asks");
     stuck.read_exact(&mut [0; 4_096]).expect("it has begun");
     let asked = Instant::now();
     server.ask_to_drain();

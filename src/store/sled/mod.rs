@@ -155,7 +155,11 @@ impl SledStore {
         f().map_err(|failed| {
             let failed = self.for_want_of_room(failed);
             let error = failed.error(op, failed.cause().to_owned());
+            let reads_too = matches!(failed, Failed::Write(_));
             writer.failed = Some(failed);
+            if reads_too {
+                self.reopen_for_readers(writer);
+            }
             error
         })
     }

@@ -9,6 +9,7 @@ use rustix::fs::statvfs;
 
 use super::super::StoreError;
 use super::engine::{CACHE_BYTES, Engine, Failed, Found, broken};
+use super::flush::flush;
 use super::marker::{MARKER, read_marker};
 use super::{SledStore, Writer};
 use crate::limits::STORE_REOPEN_FREE_BYTES_MIN;
@@ -74,6 +75,23 @@ impl SledStore {
         })?;
         writer.failed = None;
         Ok(())
+    }
+
+    /// Opens anew what is on the disk, for readers only: once a write of its own has failed, sled refuses to read as well
+    /// (S7). What no checkpoint made durable may be missing; whoever reads a document that sleeps needs none of that, and
+    /// of one that is awake nothing is read.
+    pub(super) fn reopen_for_readers(&self, writer: &mut Writer) {
+        let has_given_up = match &*self.engine.read().unwrap_or_else(PoisonError::into_inner) {
+            Ok(engine) => flush(engine.db()).is_err(),
+            Err(_) => false,
+        };
+        if !has_given_up {
+            return;
+        }
+        match self.replace_engine(writer, || Ok(())) {
+            Ok(()) => tracing::warn!("the store was opened anew, to be read from only"),
+            Err(why) => tracing::error!(why, "documents that sleep cannot be read until a restart"),
+        }
     }
 
     /// Waits for those who read, closes the database, does `between`, and opens what the directory then holds, whatever
