@@ -46,10 +46,13 @@ export class Client extends AskingClient {
   /** Whether it has let go of its socket. */
   get isGone () { return this.provider.ws === null }
 
+  /** Once its socket has closed, it does not come back by itself. */
+  stayAway () { this.provider.shouldConnect = false }
+
   /** The line is cut: no close frame, no goodbye. With `stay` the client does not come back by itself. */
   cut (stay) {
     const ws = this.provider.ws
-    if (stay) this.provider.shouldConnect = false
+    if (stay) this.stayAway()
     if (ws === null) return false
     cutLine(ws)
     return true

@@ -124,10 +124,18 @@ export class HocuspocusClient extends Watched {
     })
   }
 
+  /** Calls back whenever the provider shows its user that all is saved. */
+  onSaved (callback) {
+    this.provider.on('unsyncedChanges', () => { if (this.isSaved) callback() })
+  }
+
+  /** Once its socket has closed, it does not come back by itself. */
+  stayAway () { this.line.shouldConnect = false }
+
   /** The line is cut: no close frame, no goodbye. With `stay` the client does not come back by itself. */
   cut (stay) {
     const ws = this.line.webSocket
-    if (stay) this.line.shouldConnect = false
+    if (stay) this.stayAway()
     if (ws === null) return false
     cutLine(ws)
     return true

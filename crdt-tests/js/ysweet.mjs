@@ -55,10 +55,18 @@ export class YSweetClient extends AskingClient {
     return this.provider.websocket?.readyState === WebSocket.OPEN
   }
 
+  /** Calls back whenever the provider shows its user that all is saved. */
+  onSaved (callback) {
+    this.provider.on('local-changes', has => { if (!has) callback() })
+  }
+
+  /** Once its socket has closed, it finds nobody. */
+  stayAway () { this.away = true }
+
   /** The line is cut. The provider comes back by itself; with `stay` it finds nobody until `reconnect`. */
   cut (stay) {
     const ws = this.provider.websocket
-    if (stay) this.away = true
+    if (stay) this.stayAway()
     if (ws === null) return false
     cutLine(ws)
     return true

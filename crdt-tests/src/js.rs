@@ -57,6 +57,27 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::YWebsocket, Kind::Hocuspocus, Kind::YSweet];
+
+    /// A short name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::YWebsocket => "y-websocket",
+            Kind::Hocuspocus => "hocuspocus",
+            Kind::YSweet => "y-sweet",
+        }
+    }
+
+    /// Its releases.
+    pub fn versions(self) -> &'static [&'static str] {
+        match self {
+            Kind::YWebsocket => &[VERSIONS[0], VERSIONS[1], VERSIONS[2], YJS14],
+            Kind::Hocuspocus => &HOCUSPOCUS,
+            Kind::YSweet => &[YSWEET],
+        }
+    }
+
     /// The kind of a version, by the name that the driver knows it by.
     pub fn of(version: &str) -> Self {
         if version == YSWEET {
@@ -470,7 +491,13 @@ impl Client<'_> {
         self.js.call("edit", json!({ "client": self.name, "seed": seed as u32, "edits": edits }));
     }
 
-    /// Starts to push tokens `prefix-1`, `prefix-2`, … into `array` without pause, asking for an ack after each.
+    /// Once its connection has ended, it does not come back by itself.
+    pub fn stay_away(&self) {
+        self.run("me.stayAway()");
+    }
+
+    /// Starts to push tokens `prefix-1`, `prefix-2`, … into `array` without pause. What its provider says is saved counts as
+    /// acked; where it says nothing, an ack is asked for after each.
     pub fn storm(&self, prefix: &str) {
         self.js.call("storm", json!({ "client": self.name, "prefix": prefix }));
     }

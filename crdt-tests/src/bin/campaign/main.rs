@@ -1,6 +1,6 @@
 //! Long campaigns against the promise that nothing acked is ever lost (P1), with the code that CI runs for seconds.
 //!
-//! `cargo run --release -p crdt-tests --bin campaign -- [kill|power-cut|nth|disk-full|flips|all] [--rounds N] [--seed S] [--threads N] [--only SCENARIO] [--ledger]`
+//! `cargo run --release -p crdt-tests --bin campaign -- [kill|stock|power-cut|nth|disk-full|flips|all] [--rounds N] [--seed S] [--threads N] [--only SCENARIO|KIND] [--ledger]`
 //!
 //! Prints seeds and totals; `--ledger` enters them in `crdt-tests/LEDGER.md`, which says what each campaign does. Exit
 //! code 1 when a promise was broken.
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crdt_tests::campaign::{Tally, full, nth, scenarios, stock, storm};
 use crdt_tests::flips;
+use crdt_tests::js;
 use crdt_tests::ledger::Totals;
 use crdt_tests::power::Kind;
 use crdt_tests::seed;
@@ -20,9 +21,11 @@ use crdt_tests::seed;
 use record::Record;
 
 /// What can be named on the command line.
-const CAMPAIGNS: [&str; 5] = ["kill", "power-cut", "nth", "disk-full", "flips"];
+const CAMPAIGNS: [&str; 6] = ["kill", "stock", "power-cut", "nth", "disk-full", "flips"];
 /// Kills, and power cuts on each file system, unless `--rounds` says otherwise.
 const ROUNDS: usize = 210;
+/// Kills under stock clients of each kind, unless `--rounds` says otherwise.
+const STOCK_KILLS: usize = 100;
 /// Times a disk is filled, unless `--rounds` says otherwise.
 const FILLS: usize = 40;
 /// How long bytes are flipped at most.
@@ -38,7 +41,7 @@ struct Plan {
     rounds: Option<usize>,
     seed: u64,
     threads: usize,
-    /// Of the scenarios of nth, those whose name begins so.
+    /// Of the scenarios of nth and the kinds of stock clients, those whose name begins so.
     only: String,
     ledger: bool,
 }
@@ -78,7 +81,12 @@ fn run(campaign: &str, plan: &Plan, record: &mut Record) -> bool {
     match campaign {
         "kill" => {
             part("in the midst of anything", &mut || storm::kills(rounds, plan.seed));
-            part("under stock clients", &mut || Some(stock::kills(rounds / 4, plan.seed)));
+        }
+        "stock" => {
+            let rounds = plan.rounds.unwrap_or(STOCK_KILLS);
+            for kind in js::Kind::ALL.into_iter().filter(|kind| kind.name().starts_with(&plan.only)) {
+                part(kind.name(), &mut || Some(stock::kills(kind, rounds, plan.seed)));
+            }
         }
         "power-cut" => {
             for kind in Kind::ALL {
@@ -154,7 +162,7 @@ fn plan() -> Plan {
 fn usage(problem: &str) -> ! {
     let campaigns = CAMPAIGNS.join("|");
     eprintln!(
-        "{problem}\nusage: campaign [{campaigns}|all] [--rounds N] [--seed S] [--threads N] [--only SCENARIO] [--ledger]"
+        "{problem}\nusage: campaign [{campaigns}|all] [--rounds N] [--seed S] [--threads N] [--only SCENARIO|KIND] [--ledger]"
     );
     std::process::exit(2);
 }

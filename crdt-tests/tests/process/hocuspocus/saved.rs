@@ -76,33 +76,6 @@ fn h10_merged_updates_are_confirmed_once() {
     other.wait("text.toString().startsWith('last words 19 ')");
 }
 
-/// P1: a provider that showed all as saved and then saw `kill -9` finds its edits after the restart.
-#[test]
-fn p1_what_is_shown_as_saved_survives_kill_9() {
-    const ROUNDS: usize = 12;
-    let data = DataDir::new();
-    let mut server = Server::start(&data);
-    let js = Js::start();
-    for round in 0..ROUNDS {
-        let version = HOCUSPOCUS[round % 3];
-        let room = format!("kept/{round}");
-        let client = js.open(version, &server, &room);
-        if round % 2 == 0 {
-            client.synced();
-        }
-        // Alone, so that nobody else's replica can heal the server.
-        client.run_with("for (let i = 0; i < 5; i++) array.push([args * 10 + i])", json!(round));
-        client.wait("me.isSaved");
-        server.kill();
-        client.run("me.line.disconnect()");
-        server.restart();
-        let fresh = js.open(LATEST, &server, &room);
-        fresh.synced();
-        let expected: Vec<usize> = (0..5).map(|i| round * 10 + i).collect();
-        assert_eq!(fresh.run("array.toJSON()"), json!(expected), "{version}, round {round}");
-    }
-}
-
 /// WIRE §6: an update that cannot be taken is refused and costs nothing else; one after the other ends the document.
 #[test]
 fn wire_6_refused_updates_are_told_and_end_the_document_in_the_end() {

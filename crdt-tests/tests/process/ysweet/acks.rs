@@ -1,66 +1,14 @@
 //! "Saved" is true: `hasLocalChanges` turns false only when all is on disk, never for a write that was refused, and a disk
 //! that is slow costs nobody his connection (WIRE §2, g-s2, g-s4).
 
-use std::collections::HashSet;
-use std::time::Duration;
-
-use crdt_tests::cli::{Cli, path_str};
+use crdt_tests::cli::path_str;
 use crdt_tests::faults::{self, Fault, How};
 use crdt_tests::js::{Js, LATEST};
 use crdt_tests::mount::SmallDisk;
-use crdt_tests::seed;
 use crdt_tests::server::{DataDir, Options, Server};
 use crdt_tests::skip::skipped;
-use rand::Rng;
-use serde_json::json;
 
 use super::{open, saved};
-
-/// Kills under a client that is told that it is saved; `WEFT_YSWEET_KILLS` for more.
-const KILLS: usize = 20;
-
-/// Edits in small bursts without pause; `me.savedEdits` is how many there were when the client last said that all is saved.
-const EDIT_ON: &str = r"
-    me.edits ??= 0
-    me.savedEdits ??= 0
-    provider.on('local-changes', has => { if (!has) me.savedEdits = me.edits })
-    me.timer = setInterval(() => {
-        for (let i = 0; i < 3; i++) array.push([`${args}-${++me.edits}`])
-    }, 2)
-    return null";
-
-#[test]
-fn p1_what_a_y_sweet_client_saw_saved_survives_kill_9() {
-    let seed = seed::seed("p1_what_a_y_sweet_client_saw_saved_survives_kill_9");
-    let mut rng = seed::rng(seed, 0);
-    let rounds = std::env::var("WEFT_YSWEET_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
-    let data = DataDir::new();
-    let mut server = Server::start(&data);
-    let js = Js::start();
-    let (mut saved_edits, mut unsaved_edits) = (0, 0);
-    for round in 0..rounds {
-        let client = open(&js, &server, &format!("kill-{}", round % 3));
-        client.synced();
-        client.run_with(EDIT_ON, json!(format!("{round}")));
-        client.wait_with("me.savedEdits >= args", json!(rng.random_range(1..200)));
-        std::thread::sleep(Duration::from_micros(rng.random_range(0..20_000)));
-        server.kill();
-        client.wait("provider.status !== 'connected'");
-        client.run("clearInterval(me.timer)");
-        let (saved, edits): (u64, u64) = client.get("[me.savedEdits, me.edits]");
-        // It is gone before the restart: what is there then can only come from the disk.
-        drop(client);
-        server.restart();
-        let there = Cli::of(&server).export_json(&format!("kill-{}", round % 3))["array"].clone();
-        let there: Vec<String> = serde_json::from_value(there).expect("a list of tokens");
-        let there: HashSet<String> = there.into_iter().collect();
-        let lost: Vec<u64> = (1..=saved).filter(|edit| !there.contains(&format!("{round}-{edit}"))).collect();
-        assert!(lost.is_empty(), "seed {seed}, round {round}: of {saved} saved edits are lost: {lost:?}");
-        saved_edits += saved;
-        unsaved_edits += edits - saved;
-    }
-    println!("{rounds} kills: {saved_edits} edits were said to be saved, all are there; {unsaved_edits} were not");
-}
 
 /// As after a failed sync (S7): the server reads on and writes nothing more.
 #[test]
