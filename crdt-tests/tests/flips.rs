@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use crdt_tests::flips::{self, Sweep, Tally, Template};
+use crdt_tests::flips::{self, Size, Sweep, Tally, Template};
 use crdt_tests::seed;
 
 #[test]
 fn any_flipped_byte_and_any_truncation_is_survived() {
     let scratch = flips::scratch();
     let template = scratch.path().join("template");
-    Template::make(&template);
+    Template::make(&template, Size::Chunks);
     let mut cases = flips::cases(&Template::read(&template), 20, &mut seed::rng(seed::seed("flips"), 0));
     // The small files have few bytes, and would hardly be met among those of the database.
     cases.sort_by_key(|case| case.file().ends_with("db"));

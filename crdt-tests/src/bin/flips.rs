@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crdt_tests::flips::{self, Sweep, Template};
+use crdt_tests::flips::{self, Size, Sweep, Template};
 use crdt_tests::seed;
 
 fn main() -> ExitCode {
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     let part = args.get(1).cloned().unwrap_or_default();
     let scratch = flips::scratch();
     let template = scratch.path().join("template");
-    Template::make(&template);
+    Template::make(&template, Size::Chunks);
     let mut cases = flips::cases(&Template::read(&template), 200, &mut seed::rng(seed::seed("flips"), 0));
     cases.retain(|case| case.file().to_string_lossy().contains(&part));
     println!("{} cases", cases.len());

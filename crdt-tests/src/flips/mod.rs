@@ -11,7 +11,7 @@ mod workers;
 
 pub use damage::{Damage, cases};
 pub use judge::{Verdict, worker};
-pub use template::Template;
+pub use template::{Size, Template};
 pub use workers::{Sweep, Tally, sweep};
 
 /// A directory for copies, in memory where there is a place for it.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::Cli;
 use crate::message::{self, Writer};
-use crate::server::{DataDir, Options, Server};
+use crate::server::{Options, Server};
 use crate::socket::Socket;
 
 /// Bytes of a file that are looked at together when zeros are left out.
@@ -64,9 +64,18 @@ pub struct Template {
 pub const DOCUMENTS: [&str; 7] =
     ["folded", "folded-and-edited", "journal-only", "large", "logged", "stored-and-journaled", "waiting"];
 
+/// How much there is in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// As little as can be, so that all of it can be damaged within minutes.
+    Small,
+    /// One document has records of more than one chunk.
+    Chunks,
+}
+
 impl Template {
     /// Runs the real binary into `dir` and leaves there what `kill -9` leaves.
-    pub fn make(dir: &Path) {
+    pub fn make(dir: &Path, size: Size) {
         let mut server = Options::new(dir).start();
         // sled notes its page table when it opens; what comes after it is read again, what was before is not.
         let cli = Cli::of(&server);
@@ -86,10 +95,14 @@ impl Template {
             send(&server, doc, &updates);
         }
         // More than one chunk of a snapshot, and of a log record.
-        let updates: Vec<_> = (0..4).map(|n| append("large", &format!("{n} {}", noise(n, 1_500)))).collect();
+        let (before, after) = match size {
+            Size::Small => (10, 10),
+            Size::Chunks => (1_500, 4_000),
+        };
+        let updates: Vec<_> = (0..4).map(|n| append("large", &format!("{n} {}", noise(n, before)))).collect();
         send(&server, "large", &updates);
         cli.done(&["compact", "large", "folded", "folded-and-edited"]);
-        let update = append("large", &noise(9, 4_000));
+        let update = append("large", &noise(9, after));
         send(&server, "large", &[update]);
         let update = append("folded-and-edited", "four ");
         send(&server, "folded-and-edited", &[update]);
@@ -106,13 +119,6 @@ impl Template {
             send(&server, doc, &updates);
         }
         server.kill();
-    }
-
-    /// Makes one in a directory of its own and reads it.
-    pub fn fresh() -> Self {
-        let data = DataDir::new();
-        Self::make(&data.path());
-        Self::read(&data.path())
     }
 
     /// Reads a directory. LOCK and what names a process that is gone are left out: they hold nothing.

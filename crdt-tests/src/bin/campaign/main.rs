@@ -29,7 +29,9 @@ const STOCK_KILLS: usize = 100;
 /// Times a disk is filled, unless `--rounds` says otherwise.
 const FILLS: usize = 40;
 /// How long bytes are flipped at most.
-const FLIPS_TIME: Duration = Duration::from_secs(3_600);
+const FLIPS_TIME: Duration = Duration::from_secs(4 * 3_600);
+/// Cases of the larger directory, unless `--rounds` says otherwise.
+const FLIPS_SAMPLE: usize = 3_000;
 
 /// What this program is called with when it works for itself.
 const FLIPS_WORKER: &str = "flips-worker";
@@ -100,19 +102,26 @@ fn run(campaign: &str, plan: &Plan, record: &mut Record) -> bool {
             }
         }
         "disk-full" => part("ext4", &mut || full::fills(plan.rounds.unwrap_or(FILLS), plan.seed)),
-        "flips" => part("every byte and length", &mut || Some(flips(plan))),
+        "flips" => {
+            part("every byte and length of a small one", &mut || Some(flips(plan, flips::Size::Small, None)));
+            part("a sample where records have chunks", &mut || {
+                Some(flips(plan, flips::Size::Chunks, Some(FLIPS_SAMPLE)))
+            });
+        }
         other => unreachable!("{other} was checked"),
     }
     holds
 }
 
-/// Flips every byte of a small data directory and cuts each file at every length, or a sample of `--rounds`.
-fn flips(plan: &Plan) -> Tally {
+/// Flips every byte of a data directory and cuts each file at every length, or a sample.
+fn flips(plan: &Plan, size: flips::Size, sample: Option<usize>) -> Tally {
+    let sample = plan.rounds.or(sample);
     let scratch = flips::scratch();
     let template = scratch.path().join("template");
-    flips::Template::make(&template);
+    flips::Template::make(&template, size);
     let mut cases = flips::cases(&flips::Template::read(&template), 200, &mut seed::rng(plan.seed, 0));
-    cases.truncate(plan.rounds.unwrap_or(usize::MAX));
+    cases.truncate(sample.unwrap_or(usize::MAX));
+    println!("{} cases", cases.len());
     let sweep = flips::Sweep {
         program: std::env::current_exe().expect("this program has a path"),
         args: vec![FLIPS_WORKER.into()],
@@ -124,6 +133,7 @@ fn flips(plan: &Plan) -> Tally {
     let tally = flips::sweep(&sweep, cases);
     println!("{tally}");
     assert!(tally.offenders.is_empty(), "{} cases were wrong or silent", tally.offenders.len());
+    assert_eq!(tally.left, 0, "cases were left when the time was over");
     Tally { what: "flips".into(), rounds: tally.cases, totals: Totals::default() }
 }
 
