@@ -34,6 +34,10 @@ pub const STATELESS_BYTES_MAX: usize = 64 << 10;
 
 /// Largest awareness state of one client, bytes of JSON.
 pub const AWARENESS_STATE_BYTES_MAX: usize = 16 << 10;
+/// Most protocol messages in one frame of a client's. Stock clients send one (WIRE g1), those of Yjs 14 may send the few that
+/// one turn brings; each of more would be copied while the document has no room.
+pub const MESSAGES_PER_FRAME_MAX: usize = 64;
+
 /// Most entries in one awareness message. A room of this size is echoed whole by old clients (WIRE g10).
 pub const AWARENESS_ENTRIES_MAX: u64 = 10_000;
 /// Most client ids (present or tombstone) in one document's awareness table.

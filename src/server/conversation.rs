@@ -1,5 +1,6 @@
 //! What a session says and hears, by dialect: the session itself knows only sockets, timers and messages.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -13,6 +14,7 @@ use super::outbox::Place;
 use crate::hub::HubError;
 use crate::ids::Access;
 use crate::limits::{FIRST_READ_BYTES, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES};
+use crate::wire::WireError;
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Dialect;
 use crate::wire::message::ClientMessage;
@@ -156,6 +158,8 @@ enum EarlyAck {
 pub(super) struct YWebsocket<P> {
     peer: Arc<P>,
     early_ack: EarlyAck,
+    /// Messages of one frame for which the document had no room yet, each as a payload of its own.
+    waiting: VecDeque<Vec<u8>>,
     /// It would be back at once with what it is closed for, so it is not (WIRE g-s3).
     stays: bool,
     /// When the client's token has expired; never, where none is asked for.
@@ -166,7 +170,7 @@ impl<P> YWebsocket<P> {
     pub(super) fn new(peer: P, dialect: Option<Dialect>, ends_s: Option<u64>) -> Self {
         let stays = dialect == Some(Dialect::YSweet);
         let early_ack = if stays { EarlyAck::None } else { EarlyAck::Through };
-        Self { peer: Arc::new(peer), early_ack, stays, ends: end_of(ends_s) }
+        Self { peer: Arc::new(peer), early_ack, waiting: VecDeque::new(), stays, ends: end_of(ends_s) }
     }
 
     /// The client says what it has: nothing is held back any more.
@@ -178,16 +182,16 @@ impl<P> YWebsocket<P> {
     }
 }
 
-impl<P: DocumentPeer> Conversation for YWebsocket<P> {
-    type Peer = P;
-
-    fn hear(&mut self, frame: &[u8]) -> Reaction {
-        match ywebsocket::parse(frame) {
-            Ok(Some(ClientMessage::AckRequest(_))) if matches!(self.early_ack, EarlyAck::None | EarlyAck::Held(_)) => {
-                self.early_ack = EarlyAck::Held(frame.to_vec());
+impl<P: DocumentPeer> YWebsocket<P> {
+    /// One message, which is all that is in `payload`.
+    fn hear_one(&mut self, message: Option<ClientMessage<'_>>, payload: &[u8]) -> Reaction {
+        match message {
+            None => Reaction::Nothing,
+            Some(ClientMessage::AckRequest(_)) if matches!(self.early_ack, EarlyAck::None | EarlyAck::Held(_)) => {
+                self.early_ack = EarlyAck::Held(payload.to_vec());
                 Reaction::Taken
             }
-            Ok(Some(message)) => {
+            Some(message) => {
                 if matches!(message, ClientMessage::SyncStep2(_)) {
                     self.let_acks_through();
                 }
@@ -196,11 +200,49 @@ impl<P: DocumentPeer> Conversation for YWebsocket<P> {
                     (reaction, _) => reaction,
                 }
             }
-            Ok(None) => Reaction::Nothing,
-            Err(error) => {
-                tracing::debug!(%error, bytes = frame.len(), "a client sent a malformed message");
-                Reaction::Garbage
+        }
+    }
+
+    /// Several messages in one frame, of which all are good or none is heard.
+    fn hear_several(&mut self, frame: &[u8]) -> Reaction {
+        let messages = match ywebsocket::split(frame) {
+            Ok(messages) => messages,
+            Err(error) => return garbage(&error, frame),
+        };
+        let mut heard = Reaction::Nothing;
+        let mut messages = messages.into_iter();
+        while let Some(payload) = messages.next() {
+            match self.hear_one(ywebsocket::parse(payload).ok().flatten(), payload) {
+                Reaction::Full => {
+                    // Handed over one by one, as the document takes them.
+                    self.waiting = std::iter::once(payload).chain(messages).map(<[u8]>::to_vec).collect();
+                    return heard;
+                }
+                reaction @ (Reaction::End(_) | Reaction::Garbage) => return reaction,
+                Reaction::Asked => heard = Reaction::Asked,
+                Reaction::Taken if heard == Reaction::Nothing => heard = Reaction::Taken,
+                Reaction::Taken | Reaction::Nothing => {}
             }
+        }
+        heard
+    }
+}
+
+fn garbage(error: &WireError, frame: &[u8]) -> Reaction {
+    tracing::debug!(%error, bytes = frame.len(), "a client sent a malformed message");
+    Reaction::Garbage
+}
+
+impl<P: DocumentPeer> Conversation for YWebsocket<P> {
+    type Peer = P;
+
+    fn hear(&mut self, frame: &[u8]) -> Reaction {
+        match ywebsocket::parse_next(frame) {
+            Ok((message, [])) => self.hear_one(message, frame),
+            // y-sweet's client puts one in each, and would be misunderstood about acks.
+            Ok((_, rest)) if self.stays => garbage(&WireError::TrailingBytes(rest.len()), frame),
+            Ok(_) => self.hear_several(frame),
+            Err(error) => garbage(&error, frame),
         }
     }
 
@@ -214,6 +256,9 @@ impl<P: DocumentPeer> Conversation for YWebsocket<P> {
     }
 
     fn follow_up(&mut self) -> Option<Vec<u8>> {
+        if let Some(payload) = self.waiting.pop_front() {
+            return Some(payload);
+        }
         if !matches!(self.early_ack, EarlyAck::Due(_)) {
             return None;
         }

@@ -32,6 +32,11 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
+    /// What was not read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
     /// Whether all bytes were read.
     pub fn is_empty(&self) -> bool {
         self.remaining() == 0

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::lib0::{Reader, var_uint_len, write_var_uint};
 use super::message::{ClientMessage, ServerMessage};
 use super::{WireError, awareness, state_vector, update};
-use crate::limits::ACK_BYTES_MAX;
+use crate::limits::{ACK_BYTES_MAX, MESSAGES_PER_FRAME_MAX};
 
 const SYNC: u64 = 0;
 const AWARENESS: u64 = 1;
@@ -21,14 +21,44 @@ const SYNC_UPDATE: u64 = 2;
 /// A message that no client acts on but every client counts as a sign of life (WIRE g4): awareness of nobody.
 pub const KEEPALIVE: &[u8] = &[1, 1, 0];
 
-/// Parses one binary frame and validates what it carries.
+/// Parses the only message of a binary frame, and validates what it carries.
+///
+/// # Errors
+/// As [`parse_next`], and when more follows; the frame must be dropped whole.
+pub fn parse(frame: &[u8]) -> Result<Option<ClientMessage<'_>>, WireError> {
+    match parse_next(frame)? {
+        (message, []) => Ok(message),
+        (_, rest) => Err(WireError::TrailingBytes(rest.len())),
+    }
+}
+
+/// The messages of a frame, each by itself; every one of them is valid.
+///
+/// # Errors
+/// The first thing that is wrong, or that there are more than [`MESSAGES_PER_FRAME_MAX`].
+pub fn split(frame: &[u8]) -> Result<Vec<&[u8]>, WireError> {
+    let (mut messages, mut left) = (Vec::new(), frame);
+    while !left.is_empty() {
+        if messages.len() == MESSAGES_PER_FRAME_MAX {
+            let max = MESSAGES_PER_FRAME_MAX as u64;
+            return Err(WireError::TooLarge { what: "number of messages in a frame", size: max + 1, max });
+        }
+        let (_, rest) = parse_next(left)?;
+        messages.extend(left.get(..left.len() - rest.len()));
+        left = rest;
+    }
+    Ok(messages)
+}
+
+/// Parses the first of the messages in a binary frame, and gives what follows it. Stock clients send one in each (g1);
+/// those of Yjs 14 read several and may send them.
 ///
 /// `Ok(None)` means a message that is understood and needs no action. Trailing bytes after `QueryAwareness` are ignored,
 /// since y-sweet's client sends some (WIRE §1).
 ///
 /// # Errors
-/// Any [`WireError`]; the frame must be dropped whole.
-pub fn parse(frame: &[u8]) -> Result<Option<ClientMessage<'_>>, WireError> {
+/// Any [`WireError`].
+pub fn parse_next(frame: &[u8]) -> Result<(Option<ClientMessage<'_>>, &[u8]), WireError> {
     let mut reader = Reader::new(frame);
     let message = match reader.var_uint()? {
         SYNC => {
@@ -56,8 +86,8 @@ pub fn parse(frame: &[u8]) -> Result<Option<ClientMessage<'_>>, WireError> {
             ClientMessage::Awareness(payload)
         }
         // PermissionDenied is for clients; from one it says nothing.
-        AUTH => return Ok(None),
-        QUERY_AWARENESS => return Ok(Some(ClientMessage::QueryAwareness)),
+        AUTH => return Ok((None, &[])),
+        QUERY_AWARENESS => return Ok((Some(ClientMessage::QueryAwareness), &[])),
         ACK => {
             let payload = reader.var_bytes()?;
             if payload.len() > ACK_BYTES_MAX {
@@ -68,8 +98,7 @@ pub fn parse(frame: &[u8]) -> Result<Option<ClientMessage<'_>>, WireError> {
         }
         tag => return Err(WireError::UnknownTag { what: "message type", tag }),
     };
-    reader.end()?;
-    Ok(Some(message))
+    Ok((Some(message), reader.rest()))
 }
 
 /// The bytes that go before the payload of `message`, and the payload; together they are one protocol message. `None`
@@ -119,6 +148,17 @@ mod tests {
         assert!(matches!(parse(&[0, 3, 0]), Err(WireError::UnknownTag { .. })));
         assert!(matches!(parse(&[9]), Err(WireError::UnknownTag { .. })));
         assert!(matches!(parse(&[&[102, 17][..], &[0; 17]].concat()), Err(WireError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn several_messages_in_a_frame_are_taken_apart() {
+        let three = [&[0, 0, 1, 0][..], &[0, 2, 2, 0, 0], &[102, 1, 7]];
+        assert_eq!(split(&three.concat()), Ok(three.to_vec()));
+        assert_eq!(split(&[3, 1, 0]), Ok(vec![&[3, 1, 0][..]]), "y-sweet's trailing bytes");
+        assert_eq!(split(&[0, 0, 1, 0, 9]), Err(WireError::UnknownTag { what: "message type", tag: 9 }));
+        assert_eq!(split(&[0, 0, 1, 0, 0]), Err(WireError::Truncated));
+        assert!(split(&KEEPALIVE.repeat(MESSAGES_PER_FRAME_MAX)).is_ok());
+        assert!(matches!(split(&KEEPALIVE.repeat(MESSAGES_PER_FRAME_MAX + 1)), Err(WireError::TooLarge { .. })));
     }
 
     #[test]

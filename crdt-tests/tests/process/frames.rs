@@ -111,3 +111,37 @@ fn w0_recordings_are_reproducible() {
         assert_eq!(said(&again), said(&lines), "{name} differs when recorded anew");
     }
 }
+
+/// What clients of Yjs 14 may send (g1): several messages in one frame are heard in their order, all of them or none.
+#[test]
+fn g1_several_messages_in_one_frame_are_heard() {
+    let data = DataDir::new();
+    let server = Server::start(&data);
+    let js = Js::start();
+    let stock = js.open(LATEST, &server, "several");
+    stock.synced();
+    let mut writer = message::Writer::new(7);
+    let mut socket = Socket::connect(server.addr(), "several");
+    let (one, two) = (writer.append("one "), writer.append("two "));
+    let presence = message::awareness(&[(7, 1, r#"{"name":"seven"}"#)]);
+    socket.send(
+        [message::step1_empty(), presence, message::update(&one), message::update(&two), message::ack(9)].concat(),
+    );
+    let echo = socket.until("the ack at its end", |frame| frame == message::ack(9));
+    assert_eq!(echo, message::ack(9));
+    stock.wait("text.toString() === 'one two ' && awareness.getStates().get(7)?.name === 'seven'");
+    // One of them is no good: nothing of the frame is heard, and its sender goes on.
+    let three = writer.append("three");
+    socket.send([message::update(&three), vec![77]].concat());
+    socket.ack();
+    assert_eq!(stock.run("text.toString()"), "one two ");
+    socket.send([message::update(&three), message::QUERY_AWARENESS.to_vec()].concat());
+    socket.ack();
+    stock.wait("text.toString() === 'one two three'");
+    // More than an inbox takes at once: what has to wait keeps its order.
+    let flood: Vec<Vec<u8>> = (0..60).map(|_| message::update(&writer.append(&"x".repeat(200_000)))).collect();
+    socket.send([flood.concat(), message::ack(10)].concat());
+    socket.until("the ack at its end", |frame| frame == message::ack(10));
+    stock.wait("text.length === 60 * 200000 + 13");
+    assert_eq!((stock.opens(), socket.closed), (1, None));
+}
