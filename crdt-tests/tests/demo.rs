@@ -81,7 +81,8 @@ fn phone() -> Value {
 #[test]
 fn three_people_write_together_through_cuts_and_kills() {
     let data = DataDir::new();
-    let mut server = Server::start(&data);
+    // The phone comes by another name than this machine's own.
+    let mut server = Options::new(data.path()).arg("--allow-origin").arg("*").start();
     let Some(browser) = Browser::start(&server) else { return };
     let target = "?doc=notes/to%20do";
 
@@ -273,6 +274,33 @@ fn wire_6_whoever_is_denied_or_may_only_read_is_told() {
     Cli::of(&server).done(&["rm", "plans"]);
     refused(&ada, "This document was deleted");
     refused(&eve, "This document was deleted");
+    browser.assert_no_problems();
+}
+
+/// g7: whoever has written something that no server takes is told, keeps what he has, and nobody else notices.
+#[test]
+fn wire_6_an_edit_that_is_too_large_is_told() {
+    let data = DataDir::new();
+    let server = Server::start(&data);
+    let Some(browser) = Browser::start(&server) else { return };
+    let [ada, bob] = ["ada", "bob"].map(|profile| browser.open(profile, "?doc=large"));
+    ada.shows("saved");
+    ada.write("Fine.");
+    browser.same(&[&ada, &bob], &["Fine."]);
+    // Beside what the page shows, as another editor of the same document might.
+    ada.run(
+        "(() => { const { state } = document.querySelector('.page').editor; \
+         const sync = state.plugins.find(plugin => plugin.key.startsWith('y-sync')); \
+         sync.getState(state).doc.getText('elsewhere').insert(0, 'x'.repeat(40 << 20)) })()",
+    );
+    ada.wait_within("document.getElementById('status').dataset.state === 'refused'", 2 * PATIENCE);
+    assert_eq!(ada.run("document.getElementById('refusal-title').textContent"), "An edit was refused");
+    assert_eq!(ada.run("document.querySelector('.page').isContentEditable"), false);
+    assert_eq!(ada.run("document.getElementById('discard').hidden"), false);
+    assert!(ada.written().contains("Fine."));
+    bob.write("Goes on.");
+    bob.shows("saved");
+    assert!(on_disk(&server, "large", "Goes on.") && !on_disk(&server, "large", "xxxx"));
     browser.assert_no_problems();
 }
 
