@@ -3,7 +3,9 @@
 //! One struct, [`ServeOptions`], describes them for all three sources, so an option cannot exist in one and be missing in
 //! another. What comes first wins: flag, environment, file, default.
 
+mod given_as;
 mod origin;
+mod proxies;
 mod webhook;
 
 use std::fmt;
@@ -16,6 +18,7 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
 pub use self::origin::{Origin, Origins};
+pub use self::proxies::{Network, Proxies};
 pub use self::webhook::WebhookUrl;
 
 use crate::limits::{CONNECTIONS_MAX, IDLE_AFTER, WEBHOOK_CACHE, WEBHOOK_TIMEOUT};
@@ -136,8 +139,13 @@ pub struct ServeOptions {
     /// Origins of web pages that may use this server, such as `https://app.example.com`, with commas between them; `*` for all
     /// [default: all where tokens are needed or --allow-anonymous is given, else pages of this machine]
     #[arg(long, env = "WEFT_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
-    #[serde(deserialize_with = "origin::one_or_more")]
+    #[serde(deserialize_with = "given_as::one_or_more")]
     pub allow_origin: Option<Vec<Origin>>,
+    /// Networks of proxies that say in `X-Forwarded-For` where a client is, such as `10.0.0.0/8`, with commas between them;
+    /// nobody else is believed [default: none]
+    #[arg(long, env = "WEFT_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    #[serde(deserialize_with = "given_as::one_or_more")]
+    pub trusted_proxy: Option<Vec<Network>>,
     /// Print the addresses as one JSON object
     #[arg(
         long,
@@ -386,6 +394,8 @@ pub struct Settings {
     pub demo: bool,
     /// Which pages are let in.
     pub origins: Origins,
+    /// Who says where clients are.
+    pub proxies: Proxies,
     /// Whether the addresses are printed as JSON.
     pub json: bool,
 }
@@ -471,6 +481,7 @@ impl ServeArgs {
         let origins = Origins::of(given.allow_origin, given.public_url.as_ref(), guarded || anonymous);
         let settings = Settings {
             origins,
+            proxies: Proxies(given.trusted_proxy.unwrap_or_default()),
             listen,
             admin_listen: address("admin-listen", given.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN))?,
             data: given.data.unwrap_or_else(|| DATA.into()),
@@ -534,6 +545,7 @@ impl ServeOptions {
             demo: self.demo.or(fallback.demo),
             public_url: self.public_url.or(fallback.public_url),
             allow_origin: self.allow_origin.or(fallback.allow_origin),
+            trusted_proxy: self.trusted_proxy.or(fallback.trusted_proxy),
             json: self.json.or(fallback.json),
         }
     }

@@ -30,6 +30,7 @@ const RESTORING_FILE: &str = "RESTORING";
 const LOCK_FILE: &str = "LOCK";
 const ADMIN_FILE: &str = "admin.json";
 const REVOKED_FILE: &str = "revoked.json";
+const AUDIT_DIR: &str = "audit";
 const JOURNAL_DIR: &str = "journal";
 const STORE_DIR: &str = "store";
 /// Directories that are there as long as FORMAT is.
@@ -238,6 +239,11 @@ pub fn store_of(path: &Path) -> PathBuf {
 /// Whether `path` is a data directory, of whatever format.
 pub fn exists(path: &Path) -> bool {
     path.join(FORMAT_FILE).exists()
+}
+
+/// Where the log of what admins did is, in the directory at `path`.
+pub fn audit_dir(path: &Path) -> PathBuf {
+    path.join(AUDIT_DIR)
 }
 
 /// The list of revoked tokens in the directory at `path`, as it was last written; `None` when there never was one. May be

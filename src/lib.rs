@@ -10,8 +10,9 @@
 //! 6. `store` is the library: snapshots and update logs, filled from the journal.
 //! 7. `backup` is the file that all documents fit into, for the day the disk is lost.
 //! 8. `auth` says who may do what: keys, tokens, and what they grant.
-//! 9. `migrate` reads other servers' storage, and knows nothing of ours.
-//! 10. `cli` is where all rooms meet; `weft serve` starts there.
+//! 9. `audit` is what admins did, so that nothing of it can be changed unseen.
+//! 10. `migrate` reads other servers' storage, and knows nothing of ours.
+//! 11. `cli` is where all rooms meet; `weft serve` starts there.
 //!
 //! [`ids`] and [`limits`] are the words and the bounds that all rooms share. `wire` and `replica` build without the
 //! feature `serve`, which holds every dependency that touches a socket, a disk or a clock.
@@ -21,6 +22,8 @@ pub mod limits;
 pub mod replica;
 pub mod wire;
 
+#[cfg(feature = "serve")]
+pub mod audit;
 #[cfg(feature = "serve")]
 pub mod auth;
 #[cfg(feature = "serve")]

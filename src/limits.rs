@@ -229,6 +229,8 @@ pub const DENIAL_HOLD_MAX: Duration = Duration::from_secs(5);
 /// Bytes read from a client that was denied, and thrown away; beyond it, its socket waits.
 pub const DENIED_BYTES_MAX: usize = 64 << 10;
 
+/// Proxies in a row that are believed about where a client is.
+pub const FORWARDED_HOPS_MAX: usize = 16;
 /// Time for the auth webhook to answer, unless `--auth-webhook-timeout` says otherwise: clients wait for it to connect.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long its answers are remembered, unless `--auth-webhook-cache` says otherwise: long enough for a crowd that comes
@@ -248,6 +250,15 @@ pub const WEBHOOK_FAILURES_MAX: u32 = 5;
 pub const WEBHOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// …and twice as long after each that fails, up to this.
 pub const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes after which the audit log begins a new segment…
+pub const AUDIT_SEGMENT_BYTES: u64 = 1 << 20;
+/// …and how many of those are kept: some hundred thousand acts.
+pub const AUDIT_SEGMENTS_MAX: usize = 32;
+/// Longest line of the audit log that is read; one that is written holds two names and a few words.
+pub const AUDIT_LINE_BYTES_MAX: u64 = 1 << 20;
+/// Flaws of an audit log that are named.
+pub const AUDIT_FLAWS_MAX: usize = 100;
 
 // ---- journal ------------------------------------------------------------------------------------------------------
 

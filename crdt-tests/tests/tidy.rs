@@ -20,7 +20,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hub", &["ids", "limits", "metrics", "wire", "replica", "journal", "store", "backup"]),
     // Who may do what is decided without sockets and without documents, so that it can be tried with a table of tokens.
     ("auth", &["ids", "limits"]),
-    ("server", &["ids", "limits", "metrics", "wire", "hub", "auth", "config"]),
+    ("server", &["ids", "limits", "metrics", "wire", "hub", "auth", "audit", "config"]),
+    // Who did what, as words: it knows nothing of what was done.
+    ("audit", &["ids", "limits"]),
     ("config", &["ids", "limits"]),
     ("data_dir", &["ids", "limits"]),
     // Other servers' storage: names and valid updates come out of it, whatever becomes of them.
@@ -39,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "backup",
             "hub",
             "auth",
+            "audit",
             "server",
             "config",
             "data_dir",

@@ -148,16 +148,16 @@ impl Authority {
         Ok(Grant { access, ends_s: Some(claims.ends_s()), holder })
     }
 
-    /// Whether `token` opens the admin API.
+    /// Whether `token` opens the admin API, and whose it is.
     ///
     /// # Errors
     /// [`Denied::NoAccess`] for a good token without the claim `admin`.
-    pub fn admit_admin(&self, token: &str, now_s: u64) -> Result<(), Denied> {
+    pub fn admit_admin(&self, token: &str, now_s: u64) -> Result<Holder, Denied> {
         let (claims, holder) = self.check(token, now_s)?;
         if self.is_revoked(&holder, None) {
             return Err(TokenError::Revoked.into());
         }
-        if claims.admin { Ok(()) } else { Err(Denied::NoAccess) }
+        if claims.admin { Ok(holder) } else { Err(Denied::NoAccess) }
     }
 
     /// A token for one document, good for `good_s` seconds from `now_s`, for clients of a dialect that get theirs from the

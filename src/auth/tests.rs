@@ -357,10 +357,10 @@ fn only_the_admin_claim_opens_the_admin_api() {
     let admin = |token: &str| authority().admit_admin(token, NOW);
     assert_eq!(admin(&token_of(&good_claims())), Err(Denied::NoAccess));
     assert_eq!(admin(&with("admin", false.into())), Err(Denied::NoAccess));
-    assert_eq!(admin(&with("admin", true.into())), Ok(()));
+    assert!(admin(&with("admin", true.into())).is_ok());
     // And it opens nothing else.
     let token = token_of(&json!({ "admin": true, "exp": NOW + 60 }));
-    assert_eq!(admin(&token), Ok(()));
+    assert!(admin(&token).is_ok());
     assert_eq!(verdict(&token), Err(Denied::NoAccess));
 }
 
@@ -498,7 +498,7 @@ fn a_revocation_ends_what_was_issued_before_also_after_a_restart() {
         let mut bob = good_claims();
         (bob["sub"], bob["docs"], bob["admin"]) = ("bob".into(), json!(["a", "b"]), true.into());
         assert_eq!((admit(&bob, "a"), admit(&bob, "b")), (Err(Denied::NoAccess), Ok(())));
-        assert_eq!(authority.admit_admin(&token_of(&bob), NOW), Ok(()));
+        assert!(authority.admit_admin(&token_of(&bob), NOW).is_ok());
         bob["sub"] = "ada".into();
         assert!(authority.admit_admin(&token_of(&bob), NOW).is_err());
     }

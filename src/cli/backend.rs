@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::admin_client::{AdminClient, Streamed};
 use super::failure::Failure;
-use super::{keys, serve};
+use super::{keys, now_ms, serve};
+use crate::audit::{Audit, Entry};
 use crate::auth::{Revocation, RevokeReport};
 use crate::data_dir::{self, DataDir, DataDirError};
 use crate::hub::{
@@ -35,8 +36,42 @@ pub(super) enum Backend {
 /// A data directory opened by this process.
 pub(super) struct Offline {
     hub: Hub,
+    /// Where what is done is recorded; opened by the first act.
+    audit: Option<Audit>,
     /// Keeps others out.
     dir: DataDir,
+}
+
+impl Offline {
+    /// Does something on the record: before it is begun, and what came of it.
+    async fn act<T, E: Into<Failure>>(
+        &mut self,
+        act: &str,
+        doc: Option<&DocName>,
+        detail: Option<&str>,
+        done: impl AsyncFnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        if self.audit.is_none() {
+            self.audit = Some(Audit::open(&data_dir::audit_dir(self.dir.path())).map_err(Failure::open)?);
+        }
+        let entry = Entry {
+            who: format!("local user {}", rustix::process::getuid().as_raw()),
+            act: act.to_owned(),
+            doc: doc.map(|doc| doc.as_str().to_owned()),
+            detail: detail.map(str::to_owned),
+            ..Entry::default()
+        };
+        self.record(&entry, "begun")?;
+        let outcome = done(self).await.map_err(Into::into);
+        self.record(&entry, if outcome.is_ok() { "done" } else { "failed" })?;
+        outcome
+    }
+
+    fn record(&self, entry: &Entry, result: &str) -> Result<(), Failure> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        let entry = Entry { at: now_ms(), result: result.to_owned(), ..entry.clone() };
+        audit.append(entry).map_err(Failure::open)
+    }
 }
 
 /// What comes piece by piece.
@@ -95,7 +130,7 @@ impl Backend {
                     look(&dir)?;
                     let options = HubOptions { quarantine: Some(dir.quarantine()), ..HubOptions::default() };
                     let hub = serve::open_hub(&dir, options).await.map_err(Failure::open)?;
-                    return Ok(Self::Offline(Offline { hub, dir }));
+                    return Ok(Self::Offline(Offline { hub, audit: None, dir }));
                 }
                 Err(locked @ DataDirError::Locked { .. }) => match data_dir::admin_of(data) {
                     Some(admin) => match AdminClient::connect(&admin).await {
@@ -117,7 +152,10 @@ impl Backend {
     pub(super) async fn verify(&mut self, query: VerifyQuery) -> Result<VerifyPage, Failure> {
         match self {
             Self::Online(client) => client.verify(&query).await,
-            Self::Offline(Offline { hub, .. }) => Ok(hub.verify(query).await?),
+            Self::Offline(Offline { hub, .. }) if !query.repair => Ok(hub.verify(query).await?),
+            Self::Offline(offline) => {
+                offline.act("repair", None, None, async |offline| offline.hub.verify(query).await).await
+            }
         }
     }
 
@@ -125,7 +163,11 @@ impl Backend {
     pub(super) async fn verify_document(&mut self, doc: &DocName, repair: bool) -> Result<VerifyReport, Failure> {
         match self {
             Self::Online(client) => client.verify_document(doc, repair).await,
-            Self::Offline(Offline { hub, .. }) => Ok(hub.verify_document(doc, repair).await?),
+            Self::Offline(Offline { hub, .. }) if !repair => Ok(hub.verify_document(doc, false).await?),
+            Self::Offline(offline) => {
+                let repaired = async |offline: &Offline| offline.hub.verify_document(doc, true).await;
+                offline.act("repair", Some(doc), None, repaired).await
+            }
         }
     }
 
@@ -146,7 +188,9 @@ impl Backend {
     pub(super) async fn delete(&mut self, doc: &DocName) -> Result<DeleteReport, Failure> {
         match self {
             Self::Online(client) => client.delete(doc).await,
-            Self::Offline(Offline { hub, .. }) => Ok(hub.delete(doc).await?),
+            Self::Offline(offline) => {
+                offline.act("delete", Some(doc), None, async |offline| offline.hub.delete(doc).await).await
+            }
         }
     }
 
@@ -175,12 +219,15 @@ impl Backend {
     ) -> Result<VacuumReport, Failure> {
         match self {
             Self::Online(client) => client.vacuum(dry_run, told).await,
-            Self::Offline(Offline { hub, .. }) => {
+            Self::Offline(offline) => {
                 let watch = move |progress| {
                     told(progress);
                     ControlFlow::Continue(())
                 };
-                Ok(hub.vacuum(dry_run, watch).await?)
+                if dry_run {
+                    return Ok(offline.hub.vacuum(true, watch).await?);
+                }
+                offline.act("vacuum", None, None, async |offline| offline.hub.vacuum(false, watch).await).await
             }
         }
     }
@@ -221,7 +268,9 @@ impl Backend {
     pub(super) async fn import(&mut self, doc: &DocName, update: Bytes) -> Result<ImportReport, Failure> {
         match self {
             Self::Online(client) => client.import(doc, update).await,
-            Self::Offline(Offline { hub, .. }) => Ok(hub.import(doc, update).await?),
+            Self::Offline(offline) => {
+                offline.act("import", Some(doc), None, async |offline| offline.hub.import(doc, update).await).await
+            }
         }
     }
 
@@ -229,7 +278,10 @@ impl Backend {
     pub(super) async fn compact(&mut self, doc: &DocName, dry_run: bool) -> Result<CompactReport, Failure> {
         match self {
             Self::Online(client) => client.compact(doc, dry_run).await,
-            Self::Offline(Offline { hub, .. }) => Ok(hub.compact(doc, dry_run).await?),
+            Self::Offline(Offline { hub, .. }) if dry_run => Ok(hub.compact(doc, true).await?),
+            Self::Offline(offline) => {
+                offline.act("compact", Some(doc), None, async |offline| offline.hub.compact(doc, false).await).await
+            }
         }
     }
 
@@ -237,8 +289,11 @@ impl Backend {
     pub(super) async fn backup(&mut self) -> Result<Pieces, Failure> {
         match self {
             Self::Online(client) => Ok(Pieces::Online(client.backup().await?)),
-            Self::Offline(Offline { hub, dir }) => {
-                Ok(Pieces::Offline(hub.backup(keys::revoked_bytes(dir.path())?).await?))
+            Self::Offline(offline) => {
+                let begin = async |offline: &Offline| {
+                    Ok::<_, Failure>(offline.hub.backup(keys::revoked_bytes(offline.dir.path())?).await?)
+                };
+                Ok(Pieces::Offline(offline.act("backup", None, None, begin).await?))
             }
         }
     }
@@ -247,10 +302,13 @@ impl Backend {
     pub(super) async fn revoke(&mut self, subject: &str, doc: Option<&DocName>) -> Result<RevokeReport, Failure> {
         match self {
             Self::Online(client) => client.revoke(subject, doc).await,
-            Self::Offline(Offline { dir, .. }) => {
-                let revoked = keys::revocations(dir.path())?.revoke(subject, doc, keys::now_s());
-                let Revocation { subject, doc, at_s } = revoked.map_err(Failure::found)?;
-                Ok(RevokeReport { subject, doc, at_s, closed: 0 })
+            Self::Offline(offline) => {
+                let revoke = async |offline: &Offline| {
+                    let revoked = keys::revocations(offline.dir.path())?.revoke(subject, doc, keys::now_s());
+                    let Revocation { subject, doc, at_s } = revoked.map_err(Failure::found)?;
+                    Ok::<_, Failure>(RevokeReport { subject, doc, at_s, closed: 0 })
+                };
+                offline.act("revoke", doc, Some(subject), revoke).await
             }
         }
     }
@@ -260,7 +318,7 @@ impl Backend {
     pub(super) async fn close(self) -> (Closed, Result<(), Failure>) {
         match self {
             Self::Online(_) => (Closed { _dir: None }, Ok(())),
-            Self::Offline(Offline { hub, dir }) => {
+            Self::Offline(Offline { hub, dir, .. }) => {
                 let drained = hub.drain().await.map_err(Failure::from);
                 (Closed { _dir: Some(dir) }, drained)
             }
@@ -378,6 +436,7 @@ mod tests {
             revoked: Arc::new(|| Ok(Vec::new())),
             reloads: Arc::default(),
             webhook: None,
+            audit: None,
         };
         let server = AdminServer::start(
             Address::take(loopback).expect("a free port"),

@@ -2,6 +2,7 @@
 //! look, and how a command ends.
 
 mod admin_client;
+mod audit;
 mod backend;
 mod backup;
 mod compact;
@@ -32,6 +33,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand};
 
+use self::audit::{AuditArgs, AuditCommand};
 use self::backend::{Backend, IfAbsent};
 use self::backup::BackupArgs;
 use self::compact::CompactArgs;
@@ -96,6 +98,8 @@ enum Command {
     Verify(VerifyArgs),
     /// Watch a running server: documents, connections, rates, lag
     Top(TopArgs),
+    /// Check the log of what admins did
+    Audit(AuditArgs),
     /// Say whether a server runs on the directory and takes edits
     Health(HealthArgs),
 }
@@ -104,10 +108,10 @@ enum Command {
 #[derive(Debug, Clone, clap::Args)]
 struct At {
     /// Directory that holds the documents
-    #[arg(long, env = "WEFT_DATA", value_name = "DIR", default_value = "./weft-data")]
+    #[arg(long, env = "WEFT_DATA", value_name = "DIR", default_value = "./weft-data", global = true)]
     data: PathBuf,
     /// Print one JSON value instead of tables
-    #[arg(long, env = "WEFT_JSON", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "WEFT_JSON", value_parser = FalseyValueParser::new(), global = true)]
     json: bool,
 }
 
@@ -164,6 +168,9 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => ("verify", verify::main(&args)),
         Command::Top(args) => ("top", with_output(&args.at, |out| top::run(&args, out))),
         Command::Health(args) => ("health", with_output(&args.at, |out| health::run(&args, out))),
+        Command::Audit(AuditArgs { at, command: AuditCommand::Verify(args) }) => {
+            ("audit", with_output(&at, |out| audit::verify(&at, &args, out)))
+        }
         Command::Compact(args) => {
             ("compact", with_backend(&args.at, IfAbsent::Fail, async |b, out| compact::run(&args, b, out).await))
         }

@@ -15,9 +15,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::failure::Failure;
 use super::keys;
 use super::reload::Reload;
+use crate::audit::Audit;
 use crate::auth::{Authority, Keys};
 use crate::config::{ServeArgs, Settings};
-use crate::data_dir::{AdminFile, DataDir};
+use crate::data_dir::{self, AdminFile, DataDir};
 use crate::hub::{Disk, Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
 use crate::limits::OPEN_FILES_RESERVED;
@@ -119,6 +120,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
     };
     let hub = runtime.block_on(open_hub(&data_dir, options)).map_err(Failure::open)?;
 
+    let audit = Arc::new(Audit::open(&data_dir::audit_dir(data_dir.path())).map_err(Failure::open)?);
     let draining = DrainFlag::default();
     let credential = new_credential().map_err(Failure::open)?;
     let data = settings.data.clone();
@@ -131,6 +133,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         revoked,
         reloads: reloads.clone(),
         webhook: webhook.clone(),
+        audit: Some(audit),
     };
     let sessions = Sessions::default();
     let reload = Reload {
@@ -151,6 +154,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         demo: settings.demo,
         public_url: settings.public_url.clone(),
         origins: settings.origins.clone(),
+        proxies: settings.proxies.clone(),
     };
     let server = Server::start(address, &server_options, hub.clone(), sessions, draining.clone())
         .map_err(|error| cannot_listen("listen", settings.listen, &error))?;

@@ -78,25 +78,6 @@ impl TryFrom<String> for Origin {
     }
 }
 
-/// One, or a list of them; a list of none would let nobody in, which is not what an empty one is written for.
-pub(super) fn one_or_more<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Vec<Origin>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Given {
-        One(String),
-        More(Vec<String>),
-    }
-    let given = match Given::deserialize(from)? {
-        Given::One(text) => text.split(',').map(str::to_owned).collect(),
-        Given::More(list) => list,
-    };
-    if given.is_empty() {
-        return Err(serde::de::Error::custom("the list is empty"));
-    }
-    let origins: Result<Vec<Origin>, String> = given.iter().map(|text| text.trim().parse()).collect();
-    origins.map(Some).map_err(serde::de::Error::custom)
-}
-
 impl Origins {
     /// As configured. `guarded`: whoever comes needs a token, or is welcome in any case.
     pub(super) fn of(allowed: Option<Vec<Origin>>, public_url: Option<&PublicUrl>, guarded: bool) -> Self {

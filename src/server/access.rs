@@ -46,11 +46,14 @@ impl Admins {
         Self { credential, authority }
     }
 
-    /// Whether a request comes from one: with the local credential, or with a token that says `admin`.
-    pub(super) fn admit(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = bearer(headers) else { return false };
-        let local = same(token.as_bytes(), self.credential.as_bytes());
-        local || self.authority.as_ref().is_some_and(|authority| authority.admit_admin(token, now_s()).is_ok())
+    /// Who of them a request comes from, if from one: with the local credential, or with a token that says `admin`.
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Option<String> {
+        let token = bearer(headers)?;
+        if same(token.as_bytes(), self.credential.as_bytes()) {
+            return Some("local".to_owned());
+        }
+        let holder = self.authority.as_ref()?.admit_admin(token, now_s()).ok()?;
+        Some(holder.subject.map_or_else(|| "token".to_owned(), |subject| format!("token {subject}")))
     }
 }
 

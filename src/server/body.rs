@@ -24,7 +24,24 @@ pub(super) struct RequestBody {
     bytes_max: usize,
 }
 
+/// A body that was read already.
+struct Once(Option<Bytes>);
+
+impl Stream for Once {
+    type Item = Result<Bytes, warp::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
+}
+
 impl RequestBody {
+    /// What was read of another one.
+    pub(super) fn read(bytes: Bytes) -> Self {
+        let bytes_max = bytes.len();
+        Self { pieces: Box::pin(Once(Some(bytes))), left: bytes_max, bytes_max }
+    }
+
     /// `pieces` as warp gives them, at most `bytes_max` bytes altogether.
     pub(super) fn new<B: Buf>(
         pieces: impl Stream<Item = Result<B, warp::Error>> + Send + 'static,

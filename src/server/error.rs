@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use warp::http::{Response, StatusCode, header};
 
+use crate::audit::AuditError;
 use crate::auth::{Denied, RevokeError};
 use crate::hub::{HubError, Readiness};
 use crate::ids::{ConnId, DocNameError};
@@ -117,6 +118,16 @@ impl Problem {
         let detail = "this server has only public keys, so it can check tokens but not make them; give it a secret with \
                       --auth-secret, or have your back end make the tokens that it passes to its clients";
         Self::new(StatusCode::NOT_IMPLEMENTED, "no-secret", "Tokens cannot be made here", detail)
+    }
+
+    /// Its name.
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// 503: what admins do is recorded, and that failed.
+    pub(super) fn not_recorded(error: &AuditError) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage-failed", "Storage has failed", error.to_string())
     }
 
     /// 409: tokens are not checked here, so there are none to revoke.

@@ -34,19 +34,21 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use warp::http::HeaderMap;
 
 pub use self::accept::Address;
 pub use self::sessions::Sessions;
 pub use self::webhook::{Webhook, WebhookOptions};
 
-use self::accept::Slots;
+use self::accept::{Slot, Slots};
 use self::access::Judges;
 use self::admin::Api;
 use self::documents::Documents;
 use self::session::Timing;
 use self::ysweet::YSweet;
+use crate::audit::Audit;
 use crate::auth::Authority;
-use crate::config::{Origins, PublicUrl};
+use crate::config::{Origins, Proxies, PublicUrl};
 use crate::hub::{Hub, PeerSink, Readiness};
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX,
@@ -106,6 +108,8 @@ pub struct ServerOptions {
     pub public_url: Option<PublicUrl>,
     /// Which web pages are let in.
     pub origins: Origins,
+    /// Who says where clients are.
+    pub proxies: Proxies,
 }
 
 /// What every connection of the public listener shares.
@@ -119,12 +123,20 @@ struct Shared<D> {
     ysweet: YSweet,
     /// Which web pages are let in.
     pages: origin::Gate,
+    proxies: Proxies,
     /// Clients denied so far, which spreads how long they are held.
     denied: AtomicU32,
     timing: &'static Timing,
 }
 
 impl<D: Documents> Shared<D> {
+    /// Where a request's client is, as far as can be believed.
+    fn client(&self, slot: Option<&Slot>, headers: &HeaderMap) -> Option<SocketAddr> {
+        let said = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let said: Vec<&str> = said.collect();
+        slot.map(|slot| self.proxies.client(slot.remote(), said.iter().copied()))
+    }
+
     fn readiness(&self) -> Readiness {
         if self.draining.is_set() { Readiness::Draining } else { self.documents.readiness() }
     }
@@ -186,6 +198,7 @@ impl Server {
             demo: options.demo,
             ysweet: YSweet::new(options.public_url.clone()),
             pages: origin::Gate::new(options.origins.clone()),
+            proxies: options.proxies.clone(),
             denied: AtomicU32::new(0),
             timing,
         });
@@ -243,6 +256,8 @@ pub struct AdminOptions {
     pub reloads: Arc<Reloads>,
     /// Who else is asked about tokens, to be told of.
     pub webhook: Option<Arc<Webhook>>,
+    /// Where what admins do is recorded.
+    pub audit: Option<Arc<Audit>>,
 }
 
 /// Reads the list of revoked tokens as it is on disk, empty where there is none; blocks. It is kept also while no tokens

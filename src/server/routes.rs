@@ -64,7 +64,7 @@ pub(super) fn public<D: Documents>(
                                 let answer = match call {
                                     Ok(call) => {
                                         let body = RequestBody::new(body, call.body_bytes_max());
-                                        let remote = slot.as_ref().map(Slot::remote);
+                                        let remote = shared.client(slot.as_ref(), &headers);
                                         ysweet::answer(&shared, call, &headers, target.1, remote, body).await
                                     }
                                     Err(error) => Err(error.into()),

@@ -95,7 +95,7 @@ pub(super) struct Connection {
     doc: Option<DocName>,
     /// All documents that it is in.
     docs: Vec<Visited>,
-    /// Where it comes from; behind a proxy, the proxy.
+    /// Where it comes from, as far as declared proxies say; with port 0 where they do not say that.
     remote: Option<SocketAddr>,
     /// What its client speaks, once it has spoken.
     dialect: Option<&'static str>,

@@ -18,7 +18,7 @@ use super::documents::{DocumentPeer, Documents};
 use super::session::Timing;
 use super::{Address, DrainFlag, Server, ServerOptions, Sessions, access};
 use crate::auth::{Authority, Claims, DocPattern, Expected, Key, Keys, Revocations, SigningKey};
-use crate::config::Origins;
+use crate::config::{Origins, Proxies};
 use crate::hub::{Delivery, FrameKind, HubError, PeerSink, Readiness};
 use crate::ids::{Access, DocName};
 use crate::limits::{GARBAGE_MESSAGES_MAX, MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, PINGS_PER_SECOND_MAX};
@@ -163,6 +163,7 @@ fn options() -> ServerOptions {
         public_url: None,
         demo: false,
         origins: Origins::Any,
+        proxies: Proxies::default(),
     }
 }
 

@@ -126,10 +126,10 @@ pub(super) async fn upgrade<D: Documents>(
         return Err(Problem::unavailable(why));
     }
     let token = access::token_of(headers, query).filter(|_| shared.judges.authority.is_some()).map(Cow::into_owned);
+    let remote = shared.client(slot.as_ref(), headers);
     let visit = match ysweet::socket_path(path) {
         Some(doc) => {
             let doc = doc.inspect_err(|_| shared.sessions.note_no_good())?;
-            let remote = slot.as_ref().map(Slot::remote);
             let grant = open(shared, &doc, token.as_deref(), remote).await?;
             Visit::YSweet(doc, grant)
         }
@@ -138,7 +138,7 @@ pub(super) async fn upgrade<D: Documents>(
         // a Hocuspocus client the path means nothing.
         None => Visit::Any { doc: doc_name(path, shared.path_decode), token },
     };
-    tokio::spawn(serve(shared.clone(), on_upgrade, visit, slot));
+    tokio::spawn(serve(shared.clone(), on_upgrade, visit, remote, slot));
     Ok(response)
 }
 
@@ -161,8 +161,13 @@ async fn open<D: Documents>(
 
 /// Takes the socket over once the handshake's answer has left, hears what the client speaks, and runs the session.
 /// `slot` is held to the end.
-async fn serve<D: Documents>(shared: Arc<Shared<D>>, on_upgrade: OnUpgrade, visit: Visit, slot: Option<Slot>) {
-    let remote = slot.as_ref().map(Slot::remote);
+async fn serve<D: Documents>(
+    shared: Arc<Shared<D>>,
+    on_upgrade: OnUpgrade,
+    visit: Visit,
+    remote: Option<SocketAddr>,
+    slot: Option<Slot>,
+) {
     let (stream, early) = match on_upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>()) {
         // Copied: the buffer is 8 KiB of hyper's, and as a rule holds nothing.
         Ok(Ok(parts)) => (parts.io.into_inner(), parts.read_buf.to_vec()),

@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod admin_routes;
+mod audit;
 mod backup;
 mod backup_kills;
 mod cli;
@@ -24,6 +25,7 @@ mod patience;
 mod portions;
 mod power_cut;
 mod presence;
+mod proxies;
 mod reconnect;
 mod referee;
 mod refusals;

@@ -90,6 +90,15 @@ impl Api {
         self.documents(&mut page);
         self.reloads(&mut page);
         self.webhook(&mut page);
+        if let Some(audit) = &self.audit {
+            page.counter("weft_audit_records", "Number of the newest record of what admins did.", audit.head().seq);
+            let failed = f64::from(u8::from(audit.is_failed()));
+            page.gauge(
+                "weft_audit_failed",
+                "Whether records cannot be written, so that admins can do nothing.",
+                failed,
+            );
+        }
         // A store that cannot be asked is one of the things to be told, not a reason to tell nothing.
         if let Ok(storage) = self.hub.storage().await {
             let (disk, live) = (storage.disk_bytes as f64, storage.live_bytes as f64);

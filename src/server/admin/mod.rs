@@ -18,6 +18,7 @@
 //!
 //! What can go wrong and did not exist before is mapped to a [`Problem`] in `error.rs`; its kind is in `openapi.json` too.
 
+mod acts;
 mod call;
 mod compact;
 mod connections;
@@ -39,9 +40,11 @@ use warp::path::FullPath;
 use warp::{Filter, Reply};
 
 use self::call::Call;
+use super::accept::Slot;
 use super::access::Admins;
 use super::error::Problem;
 use super::{AdminOptions, DrainFlag, ReadRevoked, Sessions, Webhook};
+use crate::audit::{Audit, Entry};
 use crate::auth::Authority;
 use crate::hub::Hub;
 use crate::limits::{ADMIN_BODIES_BYTES_MAX, ADMIN_SMALL_BODY_BYTES_MAX};
@@ -66,6 +69,8 @@ pub(super) struct Api {
     pub(super) reloads: Arc<Reloads>,
     /// Who else is asked about tokens.
     pub(super) webhook: Option<Arc<Webhook>>,
+    /// What admins did.
+    pub(super) audit: Option<Arc<Audit>>,
     started: Instant,
     /// Room for large bodies, KiB.
     bodies: Semaphore,
@@ -73,7 +78,7 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn new(hub: Hub, sessions: Sessions, draining: DrainFlag, options: &AdminOptions) -> Self {
-        let AdminOptions { credential, authority, drain, reloads, webhook, revoked } = options.clone();
+        let AdminOptions { credential, authority, drain, reloads, webhook, audit, revoked } = options.clone();
         let bodies = Semaphore::new(ADMIN_BODIES_BYTES_MAX >> 10);
         let admins = Admins::new(credential, authority.clone());
         Self {
@@ -86,6 +91,7 @@ impl Api {
             drain,
             reloads,
             webhook,
+            audit,
             started: Instant::now(),
             bodies,
         }
@@ -101,6 +107,29 @@ impl Api {
         };
         self.execute(call, body).await
     }
+
+    /// The same, on the record where it changes something or takes data away: before it is begun, and what came of it.
+    async fn answer_on_record(
+        &self,
+        call: Call,
+        caller: Caller,
+        body_bytes: usize,
+        body: RequestBody,
+    ) -> Result<Answer, Problem> {
+        let (Some(audit), Some(act)) = (&self.audit, acts::of(&call)) else {
+            return self.answer(call, body_bytes, body).await;
+        };
+        let (body, detail, doc) = match call {
+            Call::Revoke => acts::revocation(body).await?,
+            _ => (body, act.detail, act.entry.doc),
+        };
+        let begun = Entry { who: caller.who, from: caller.from, doc, detail, ..act.entry };
+        acts::record(audit, begun.clone(), "begun".to_owned()).await?;
+        let answer = self.answer(call, body_bytes, body).await;
+        let result = answer.as_ref().map_or_else(|problem| problem.kind().to_owned(), |_| "done".to_owned());
+        acts::record(audit, begun, result).await?;
+        answer
+    }
 }
 
 /// Every route of the admin listener.
@@ -111,12 +140,16 @@ pub(super) fn filter(api: Api) -> impl Filter<Extract = (impl Reply + use<>,), E
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Slot>())
         .and(warp::body::stream())
-        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, body| {
+        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, slot: Option<Slot>, body| {
             let api = api.clone();
             async move {
                 let answer = match admit(&api.admins, &method, path.as_str(), &query, &headers) {
-                    Ok((call, body_bytes)) => api.answer(call, body_bytes, RequestBody::new(body, body_bytes)).await,
+                    Ok((call, body_bytes, who)) => {
+                        let caller = Caller { who, from: slot.map(|slot| slot.remote().ip().to_string()) };
+                        api.answer_on_record(call, caller, body_bytes, RequestBody::new(body, body_bytes)).await
+                    }
                     Err(problem) => Err(problem),
                 };
                 answer.unwrap_or_else(Answer::from)
@@ -124,6 +157,12 @@ pub(super) fn filter(api: Api) -> impl Filter<Extract = (impl Reply + use<>,), E
         })
         .recover(|_| std::future::ready(Ok::<_, Infallible>(Problem::bad_request("the body is not there").into())))
         .unify()
+}
+
+/// Who calls.
+struct Caller {
+    who: String,
+    from: Option<String>,
 }
 
 /// Everything that is decided before the hub is asked and a body is read: what is wanted, and how many bytes of body can
@@ -134,11 +173,13 @@ fn admit(
     path: &str,
     query: &str,
     headers: &HeaderMap,
-) -> Result<(Call, usize), Problem> {
+) -> Result<(Call, usize, String), Problem> {
     // Before the path is looked at, so that strangers learn nothing from the difference between 401 and 404.
-    if !call::is_open(path) && !admins.admit(headers) {
-        return Err(Problem::unauthorized());
-    }
+    let who = match admins.admit(headers) {
+        Some(who) => who,
+        None if call::is_open(path) => String::new(),
+        None => return Err(Problem::unauthorized()),
+    };
     let (route, captured) = call::find(method, path)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let body_bytes = match announced.map(usize::try_from) {
@@ -146,7 +187,7 @@ fn admit(
         Some(Ok(bytes)) if bytes <= route.body_bytes_max => bytes,
         Some(_) => return Err(Problem::too_large(route.body_bytes_max)),
     };
-    Ok((route.call(&captured, query)?, body_bytes))
+    Ok((route.call(&captured, query)?, body_bytes, who))
 }
 
 #[cfg(test)]
@@ -189,7 +230,7 @@ mod admission {
         assert_eq!(status(&with_auth("Bearer "), ""), 401, "an empty credential admits nobody");
         // Unknown paths look the same as known ones to strangers; probes need no credential.
         let strangers =
-            |path: &str| admit(&admins(SECRET), &Method::GET, path, "", &HeaderMap::new()).map(|(call, _)| call);
+            |path: &str| admit(&admins(SECRET), &Method::GET, path, "", &HeaderMap::new()).map(|(call, ..)| call);
         for path in ["/", "/api/v1/nothing", "/api/v1/docs", "/health/"] {
             assert_eq!(strangers(path), Err(Problem::unauthorized()), "{path}");
         }
