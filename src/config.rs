@@ -112,6 +112,12 @@ pub struct ServeOptions {
     /// What `iss` of every token must be
     #[arg(long, env = "WEFT_AUTH_ISSUER", value_name = "NAME")]
     pub auth_issuer: Option<String>,
+    /// Serve editors over TLS with this certificate, in PEM with those between it and its root; with --tls-key
+    #[arg(long, env = "WEFT_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// File with the certificate's private key, in PEM, only readable by its owner
+    #[arg(long, env = "WEFT_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Ask the application who may do what: a POST of token, document and address, answered by 200 with `sub` and `access`,
     /// or by 403; with a key, both must agree
     #[arg(long, env = "WEFT_AUTH_WEBHOOK", value_name = "URL")]
@@ -348,6 +354,15 @@ impl TryFrom<String> for PublicUrl {
     }
 }
 
+/// What the listener for editors proves itself with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The file of the certificate, and of those between it and its root.
+    pub cert: PathBuf,
+    /// The file of its private key.
+    pub key: PathBuf,
+}
+
 /// How the application is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookSettings {
@@ -390,6 +405,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Who else is asked about tokens.
     pub webhook: Option<WebhookSettings>,
+    /// Whether editors are served over TLS, and with what.
+    pub tls: Option<TlsSettings>,
     /// Whether `/` is the demo.
     pub demo: bool,
     /// Which pages are let in.
@@ -436,6 +453,9 @@ pub enum ConfigError {
          127.0.0.1 behind a proxy that checks users; or pass --allow-anonymous"
     )]
     Exposed(SocketAddr),
+    /// Half of what TLS needs.
+    #[error("--tls-cert and --tls-key belong together: a certificate, and the private key that it is for")]
+    HalfTls,
     /// Tokens are told apart, and nobody is asked for one.
     #[error(
         "--auth-audience and --auth-issuer say what tokens must say, but no key to check tokens with is given; name \
@@ -448,7 +468,7 @@ impl ConfigError {
     /// Whether the command line is at fault (exit code 2) and not a file (exit code 3).
     pub fn is_usage(&self) -> bool {
         match self {
-            ConfigError::Address { .. } | ConfigError::Exposed(_) | ConfigError::NoKey => true,
+            ConfigError::Address { .. } | ConfigError::Exposed(_) | ConfigError::HalfTls | ConfigError::NoKey => true,
             ConfigError::Unreadable { .. } | ConfigError::Invalid { .. } => false,
         }
     }
@@ -471,6 +491,11 @@ impl ServeArgs {
         let listen = address("listen", given.listen.as_deref().unwrap_or(LISTEN))?;
         let loopback = listen.ip().to_canonical().is_loopback();
         let anonymous = given.allow_anonymous.unwrap_or(false);
+        let tls = match (given.tls_cert, given.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsSettings { cert, key }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(ConfigError::HalfTls),
+        };
         let webhook = given.auth_webhook.map(|url| WebhookSettings {
             url,
             secret: given.auth_webhook_secret,
@@ -495,6 +520,7 @@ impl ServeArgs {
             public_url: given.public_url,
             auth,
             webhook,
+            tls,
             demo: given.demo.map_or(loopback, |demo| demo == Switch::On),
             json: given.json.unwrap_or(false),
         };
@@ -537,6 +563,8 @@ impl ServeOptions {
             auth_jwks: self.auth_jwks.or(fallback.auth_jwks),
             auth_audience: self.auth_audience.or(fallback.auth_audience),
             auth_issuer: self.auth_issuer.or(fallback.auth_issuer),
+            tls_cert: self.tls_cert.or(fallback.tls_cert),
+            tls_key: self.tls_key.or(fallback.tls_key),
             auth_webhook: self.auth_webhook.or(fallback.auth_webhook),
             auth_webhook_secret: self.auth_webhook_secret.or(fallback.auth_webhook_secret),
             auth_webhook_timeout: self.auth_webhook_timeout.or(fallback.auth_webhook_timeout),

@@ -55,12 +55,14 @@ pub struct Reloads {
     pub keys: Tries,
     /// The list of revoked tokens.
     pub revocations: Tries,
+    /// Certificate and key of TLS.
+    pub tls: Tries,
 }
 
 impl Reloads {
     /// Each with its name.
-    pub fn all(&self) -> [(&'static str, &Tries); 2] {
-        [("keys", &self.keys), ("revocations", &self.revocations)]
+    pub fn all(&self) -> [(&'static str, &Tries); 3] {
+        [("keys", &self.keys), ("revocations", &self.revocations), ("tls", &self.tls)]
     }
 }
 

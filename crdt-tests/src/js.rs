@@ -111,10 +111,20 @@ struct Answer {
 impl Js {
     /// Starts the driver.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts the driver with these in its environment.
+    pub fn start_with(env: &[(&str, &str)]) -> Self {
         ensure_packages();
         let mut node = Command::new("node");
-        node.args(["--max-old-space-size=4096", "driver.mjs"]).current_dir(folder());
+        node.args(["--max-old-space-size=4096", "driver.mjs"]).current_dir(folder()).envs(env.iter().copied());
         Self::spawn(node)
+    }
+
+    /// Its process, for signals.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Starts another driver that speaks the same JSON lines.

@@ -278,9 +278,10 @@ impl Server {
         self.ready.admin
     }
 
-    /// For providers: `ws://…`.
+    /// For providers: `ws://…`, or `wss://…` where it speaks TLS.
     pub fn url(&self) -> String {
-        format!("ws://{}", self.ready.listen)
+        let tls = self.options.args.iter().any(|arg| arg == "--tls-cert");
+        format!("{}://{}", if tls { "wss" } else { "ws" }, self.ready.listen)
     }
 
     /// The data directory it was given.

@@ -74,6 +74,16 @@ pub fn bearer(path: &Path) -> Result<String, KeyFileError> {
     if fits { Ok(text.to_owned()) } else { Err(not_key(path)(KeyError::NotBearer)) }
 }
 
+/// Reads text that nobody but its owner may be able to read, such as the private key of a certificate.
+pub fn owners_only(path: &Path) -> Result<String, KeyFileError> {
+    read(path, Audience::Owner)
+}
+
+/// Reads text that anybody may read, such as a certificate.
+pub fn open_to_all(path: &Path) -> Result<String, KeyFileError> {
+    read(path, Audience::Anyone)
+}
+
 /// Reads a private key to sign with.
 pub fn private_key(path: &Path) -> Result<SigningKey, KeyFileError> {
     SigningKey::private(&read(path, Audience::Owner)?).map_err(not_key(path))

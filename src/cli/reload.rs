@@ -1,4 +1,4 @@
-//! SIGHUP: the files that keys and revocations are in are read anew while everything goes on. A file that cannot be used
+//! SIGHUP: the files that keys, revocations and the certificate are in are read anew while everything goes on. A file that cannot be used
 //! changes nothing but a line in the log and a number in the metrics.
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::auth::Authority;
 use crate::config::AuthSettings;
 use crate::data_dir;
 use crate::metrics::{Reloads, Tries};
-use crate::server::Sessions;
+use crate::server::{Sessions, Tls};
 
 /// What is read anew, and who must know.
 pub(super) struct Reload {
@@ -22,6 +22,8 @@ pub(super) struct Reload {
     pub(super) data: PathBuf,
     /// Who works with them; without it there is nothing to read.
     pub(super) authority: Option<Arc<Authority>>,
+    /// What TLS is spoken with, if it is.
+    pub(super) tls: Option<Arc<Tls>>,
     /// Those who came in with what counts no more.
     pub(super) sessions: Sessions,
     /// What became of it.
@@ -42,8 +44,14 @@ impl Reload {
     }
 
     fn now(&self) {
+        if let Some(tls) = &self.tls {
+            note("tls", &self.reloads.tls, tls.reload().map_err(Failure::open));
+        }
         let Some(authority) = self.authority.as_deref() else {
-            return tracing::info!("SIGHUP: no keys are configured, so there is nothing to read anew");
+            return tracing::info!(
+                tls = self.tls.is_some(),
+                "SIGHUP: no keys are configured, so there is nothing to read anew"
+            );
         };
         note("keys", &self.reloads.keys, self.keys(authority));
         note("revocations", &self.reloads.revocations, self.revocations(authority));

@@ -23,7 +23,7 @@ use crate::hub::{Disk, Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
 use crate::limits::OPEN_FILES_RESERVED;
 use crate::metrics::Reloads;
-use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, ReadRevoked, Server, ServerOptions, Sessions};
+use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, ReadRevoked, Server, ServerOptions, Sessions, Tls};
 use crate::store::sled::SledStore;
 use crate::telemetry;
 
@@ -97,6 +97,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         Address::take(settings.admin_listen).map_err(|e| cannot_listen("admin-listen", settings.admin_listen, &e))?;
     let keys = keys::keys(&settings.auth)?;
     let mut data_dir = DataDir::open(&settings.data).map_err(Failure::open)?;
+    let tls = settings.tls.clone().map(Tls::open).transpose().map_err(Failure::open)?.map(Arc::new);
     let webhook = settings.webhook.as_ref().map(keys::webhook).transpose()?.map(Arc::new);
     let authority = match keys.or(webhook.is_some().then(Keys::none)) {
         Some(keys) => {
@@ -140,6 +141,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         auth: settings.auth.clone(),
         data: data_dir.path().to_owned(),
         authority: authority.clone(),
+        tls: tls.clone(),
         sessions: sessions.clone(),
         reloads,
     };
@@ -155,6 +157,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         public_url: settings.public_url.clone(),
         origins: settings.origins.clone(),
         proxies: settings.proxies.clone(),
+        tls,
     };
     let server = Server::start(address, &server_options, hub.clone(), sessions, draining.clone())
         .map_err(|error| cannot_listen("listen", settings.listen, &error))?;
@@ -222,8 +225,9 @@ fn announce(settings: &Settings, listen: SocketAddr, admin: SocketAddr) {
         let data = serde_json::Value::from(data.to_string());
         format!(r#"{{"listen":"{listen}","admin":"{admin}","data":{data}}}"#)
     } else {
-        let demo = if settings.demo { format!("demo http://{listen}, ") } else { String::new() };
-        format!("weft is listening on ws://{listen} ({demo}admin http://{admin}), data in {data}")
+        let (http, ws) = if settings.tls.is_some() { ("https", "wss") } else { ("http", "ws") };
+        let demo = if settings.demo { format!("demo {http}://{listen}, ") } else { String::new() };
+        format!("weft is listening on {ws}://{listen} ({demo}admin http://{admin}), data in {data}")
     };
     // Whoever closed our stdout does not want to know, and that is no reason to stop.
     let _ = writeln!(io::stdout(), "{line}");

@@ -15,12 +15,15 @@ use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use warp::http::Request;
 use warp::{Filter, Reply};
 
 use super::sessions::Sessions;
+use super::tls::Tls;
 use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT, HTTP_HEADERS_MAX};
 
 /// What a connection over the cap is told, as far as its socket takes it at once.
@@ -114,6 +117,7 @@ impl Drop for Occupied {
 pub(super) async fn run<F>(
     listener: TcpListener,
     slots: Slots,
+    tls: Option<Arc<Tls>>,
     body_bytes_max: usize,
     filter: F,
     mut stop: watch::Receiver<bool>,
@@ -136,7 +140,13 @@ pub(super) async fn run<F>(
                 }
                 match slots.take(remote) {
                     Some(slot) => {
-                        tokio::spawn(serve(stream, slot, body_bytes_max, filter.clone(), stop.clone()));
+                        let (filter, stop) = (filter.clone(), stop.clone());
+                        match &tls {
+                            None => drop(tokio::spawn(serve(stream, slot, body_bytes_max, filter, stop))),
+                            Some(tls) => {
+                                drop(tokio::spawn(secure(stream, tls.acceptor(), slot, body_bytes_max, filter, stop)));
+                            }
+                        }
                     }
                     None => turn_away(stream),
                 }
@@ -171,8 +181,34 @@ fn turn_away(stream: TcpStream) {
     }
 }
 
-async fn serve<F>(stream: TcpStream, slot: Slot, body_bytes_max: usize, filter: F, mut stop: watch::Receiver<bool>)
+/// Shakes hands for TLS, then serves. A stranger may take no longer for it than for a request's head.
+async fn secure<F>(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    slot: Slot,
+    body_bytes_max: usize,
+    filter: F,
+    mut stop: watch::Receiver<bool>,
+) where
+    F: Filter<Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+    F::Future: Send,
+{
+    let remote = slot.remote();
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HTTP_HEAD_TIMEOUT, acceptor.accept(stream)) => shaken,
+        _ = stop.wait_for(|stopped| *stopped) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => Box::pin(serve(stream, slot, body_bytes_max, filter, stop)).await,
+        Ok(Err(error)) => tracing::debug!(%remote, %error, "a tls handshake failed"),
+        Err(_) => tracing::debug!(%remote, "a tls handshake took too long"),
+    }
+}
+
+async fn serve<S, F>(stream: S, slot: Slot, body_bytes_max: usize, filter: F, mut stop: watch::Receiver<bool>)
 where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Filter<Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
     F::Extract: Reply,
     F::Future: Send,

@@ -15,6 +15,7 @@ mod demo;
 pub mod documents;
 mod error;
 mod hocuspocus;
+mod line;
 mod origin;
 mod outbox;
 mod routes;
@@ -22,6 +23,7 @@ mod session;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod webhook;
 mod websocket;
 mod ysweet;
@@ -38,6 +40,7 @@ use warp::http::HeaderMap;
 
 pub use self::accept::Address;
 pub use self::sessions::Sessions;
+pub use self::tls::Tls;
 pub use self::webhook::{Webhook, WebhookOptions};
 
 use self::accept::{Slot, Slots};
@@ -110,6 +113,8 @@ pub struct ServerOptions {
     pub origins: Origins,
     /// Who says where clients are.
     pub proxies: Proxies,
+    /// What TLS is spoken with, if it is.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// What every connection of the public listener shares.
@@ -196,14 +201,15 @@ impl Server {
             path_decode: options.path_decode,
             judges: Judges { authority: options.authority.clone(), webhook: options.webhook.clone() },
             demo: options.demo,
-            ysweet: YSweet::new(options.public_url.clone()),
+            ysweet: YSweet::new(options.public_url.clone(), options.tls.is_some()),
             pages: origin::Gate::new(options.origins.clone()),
             proxies: options.proxies.clone(),
             denied: AtomicU32::new(0),
             timing,
         });
         let filter = routes::public(shared);
-        let accepting = tokio::spawn(accept::run(listener, slots.clone(), MESSAGE_BYTES_MAX, filter, stopped));
+        let accepting =
+            tokio::spawn(accept::run(listener, slots.clone(), options.tls.clone(), MESSAGE_BYTES_MAX, filter, stopped));
         Ok(Self { addr, sessions, slots, draining, stop, accepting })
     }
 
@@ -289,7 +295,7 @@ impl AdminServer {
         let (stop, stopped) = watch::channel(false);
         let filter = admin::filter(Api::new(hub, sessions, draining, options));
         let slots = Slots::new(ADMIN_CONNECTIONS_MAX, None);
-        let running = accept::run(listener, slots.clone(), ADMIN_BODY_BYTES_MAX, filter, stopped);
+        let running = accept::run(listener, slots.clone(), None, ADMIN_BODY_BYTES_MAX, filter, stopped);
         Ok(Self { addr, slots, stop, accepting: tokio::spawn(running) })
     }
 

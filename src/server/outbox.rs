@@ -21,9 +21,9 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::error;
+use super::line::Writer;
 use crate::hub::{Delivery, FrameKind, PeerSink};
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAME_COST, WRITE_FRAMES_MAX};
 use crate::wire::close::CloseReason;
@@ -38,16 +38,6 @@ pub(super) trait Socket {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Writes a prefix of all `slices` together.
     fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
-}
-
-impl Socket for OwnedWriteHalf {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        OwnedWriteHalf::try_write(self, bytes)
-    }
-
-    fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        OwnedWriteHalf::try_write_vectored(self, slices)
-    }
 }
 
 // ---- the pure part ------------------------------------------------------------------------------------------------
@@ -367,7 +357,7 @@ pub(super) struct Outbox {
     pub(super) heard: Heard,
     /// What its client speaks, once that is known.
     dialect: OnceLock<Dialect>,
-    socket: OwnedWriteHalf,
+    socket: Writer,
     state: Mutex<State>,
 }
 
@@ -470,7 +460,7 @@ pub(super) enum Progress {
 }
 
 impl Outbox {
-    pub(super) fn new(socket: OwnedWriteHalf) -> Self {
+    pub(super) fn new(socket: Writer) -> Self {
         let now = Instant::now();
         let state = State {
             queue: Queue::new(OUTBOX_BYTES_MAX),
@@ -598,7 +588,7 @@ impl Outbox {
             return Poll::Pending;
         }
         // Frames that had not begun were dropped, so an empty queue does not say that the socket has room.
-        if ready!(self.socket.as_ref().poll_write_ready(cx)).is_err() {
+        if ready!(self.socket.stream().poll_write_ready(cx)).is_err() {
             return Poll::Ready(Output::Gone);
         }
         let mut state = self.state();
@@ -630,7 +620,7 @@ impl Outbox {
             match flushed {
                 Flushed::Empty => return Poll::Ready(Ok(())),
                 Flushed::More => {}
-                Flushed::Full => ready!(self.socket.as_ref().poll_write_ready(cx))?,
+                Flushed::Full => ready!(self.socket.stream().poll_write_ready(cx))?,
             }
         }
         cx.waker().wake_by_ref();
@@ -640,7 +630,8 @@ impl Outbox {
     /// Sends the end of the stream behind all that was written; reading goes on.
     pub(super) fn finish(&self) {
         // Fails only on a socket that is gone already, which reading will tell.
-        let _ = socket2::SockRef::from(self.socket.as_ref()).shutdown(std::net::Shutdown::Write);
+        self.socket.say_end();
+        let _ = socket2::SockRef::from(self.socket.stream()).shutdown(std::net::Shutdown::Write);
     }
 
     /// Drops the connection at once; whoever delivers next is told so. With `reset` the kernel forgets unsent bytes too,
@@ -653,7 +644,10 @@ impl Outbox {
         let Queue { sent_bytes, sent_frames, .. } = state.queue;
         state.queue = Queue { sent_bytes, sent_frames, ..Queue::new(OUTBOX_BYTES_MAX) };
         drop(state);
-        let socket = socket2::SockRef::from(self.socket.as_ref());
+        if !reset {
+            self.socket.say_end();
+        }
+        let socket = socket2::SockRef::from(self.socket.stream());
         // Either call fails only on a socket that is gone already.
         if reset {
             let _ = socket.set_linger(Some(Duration::ZERO));

@@ -16,14 +16,13 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
 use super::conversation::{Conversation, Reaction, Undecided};
 use super::documents::DocumentPeer;
 use super::error;
+use super::line::{Line, Reader};
 use super::outbox::{Outbox, Output, Progress};
 use crate::hub::{Delivery, FrameKind, PeerSink};
 use crate::limits;
@@ -137,7 +136,7 @@ pub(super) struct First {
 /// One client's connection. Dropping it ends the connection, whatever state it is in.
 pub(super) struct Session {
     outbox: Arc<Outbox>,
-    reader: OwnedReadHalf,
+    reader: Reader,
     decoder: Decoder,
     timing: &'static Timing,
     /// Malformed messages so far.
@@ -159,8 +158,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Takes over a socket after its handshake.
-    pub(super) fn new(stream: TcpStream, timing: &'static Timing) -> Self {
-        let (reader, writer) = stream.into_split();
+    pub(super) fn new((reader, writer): Line, timing: &'static Timing) -> Self {
         let now = Instant::now();
         Self {
             outbox: Arc::new(Outbox::new(writer)),
@@ -285,7 +283,7 @@ impl Session {
                 let read = READ_BUFFER.with_borrow_mut(|buffer| {
                     let within = left.min(buffer.len());
                     let mut buffer = ReadBuf::new(buffer.get_mut(..within).unwrap_or_default());
-                    let read = ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer));
+                    let read = ready!(self.reader.poll_read(cx, &mut buffer));
                     left -= buffer.filled().len();
                     let ended = read.is_err() || buffer.filled().is_empty();
                     closed = passes_close(&mut self.decoder, buffer.filled_mut());
@@ -351,7 +349,7 @@ impl Session {
             let ingested = READ_BUFFER.with_borrow_mut(|buffer| {
                 let within = conversation.read_bytes_max().min(buffer.len());
                 let mut buffer = ReadBuf::new(buffer.get_mut(..within).unwrap_or_default());
-                match ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer)) {
+                match ready!(self.reader.poll_read(cx, &mut buffer)) {
                     Ok(()) if !buffer.filled().is_empty() => {
                         Poll::Ready(self.ingest(buffer.filled_mut(), conversation))
                     }
@@ -686,7 +684,7 @@ impl Session {
             loop {
                 let closed = READ_BUFFER.with_borrow_mut(|buffer| {
                     let mut buffer = ReadBuf::new(buffer);
-                    let read = ready!(Pin::new(&mut self.reader).poll_read(cx, &mut buffer));
+                    let read = ready!(self.reader.poll_read(cx, &mut buffer));
                     let ended = read.is_err() || buffer.filled().is_empty();
                     Poll::Ready(ended || passes_close(&mut self.decoder, buffer.filled_mut()))
                 });

@@ -164,6 +164,7 @@ fn options() -> ServerOptions {
         demo: false,
         origins: Origins::Any,
         proxies: Proxies::default(),
+        tls: None,
     }
 }
 

@@ -9,9 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
-use tokio::net::TcpStream;
 use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::Shared;
@@ -21,6 +19,7 @@ use super::conversation::YWebsocket;
 use super::documents::Documents;
 use super::error::{self, Problem};
 use super::hocuspocus::Hocuspocus;
+use super::line;
 use super::session::{First, Held, Session};
 use super::sessions::Registered;
 use crate::auth::{Denied, Grant, Holder, TokenError};
@@ -168,13 +167,12 @@ async fn serve<D: Documents>(
     remote: Option<SocketAddr>,
     slot: Option<Slot>,
 ) {
-    let (stream, early) = match on_upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<TcpStream>>()) {
-        // Copied: the buffer is 8 KiB of hyper's, and as a rule holds nothing.
-        Ok(Ok(parts)) => (parts.io.into_inner(), parts.read_buf.to_vec()),
-        Ok(Err(_)) => return tracing::error!("an upgraded connection is not a TCP stream"),
+    let (line, early) = match on_upgrade.await.map(line::take_over) {
+        Ok(Some(taken_over)) => taken_over,
+        Ok(None) => return tracing::error!("an upgraded connection is neither a TCP stream nor TLS on one"),
         Err(error) => return tracing::debug!(?remote, %error, "a client left during its handshake"),
     };
-    let mut session = Session::new(stream, shared.timing);
+    let mut session = Session::new(line, shared.timing);
     let registered = Arc::new(shared.sessions.register(session.outbox().clone(), remote));
     // All that follows is boxed, so that a connection's task is as large as its conversation and not as its handshake.
     let client = |session, token, held| Client { shared, session, registered: registered.clone(), remote, token, held };

@@ -74,13 +74,15 @@ impl Call {
 pub(super) struct YSweet {
     /// Where clients are told to connect to; else where the caller found us.
     pub(super) public_url: Option<PublicUrl>,
+    /// Whether TLS is spoken here, and not by a proxy.
+    tls: bool,
     /// Room for bodies, KiB.
     bodies: Semaphore,
 }
 
 impl YSweet {
-    pub(super) fn new(public_url: Option<PublicUrl>) -> Self {
-        Self { public_url, bodies: Semaphore::new(YSWEET_BODIES_BYTES_MAX >> 10) }
+    pub(super) fn new(public_url: Option<PublicUrl>, tls: bool) -> Self {
+        Self { public_url, tls, bodies: Semaphore::new(YSWEET_BODIES_BYTES_MAX >> 10) }
     }
 }
 
@@ -152,7 +154,7 @@ pub(super) async fn answer<D: Documents>(
             let wanted: Authorize = parsed(&read(shared, body, YSWEET_SMALL_BODY_BYTES_MAX).await?)?;
             let token = mint(shared, &doc, &wanted)?;
             documents.exists(&doc).await.map_err(Problem::gone_missing)?;
-            let base = base_url(shared.ysweet.public_url.as_ref(), headers)?;
+            let base = base_url(shared.ysweet.public_url.as_ref(), shared.ysweet.tls, headers)?;
             let (url, base_url) = (format!("{}/d/{doc}/ws", base.ws()), format!("{}/d/{doc}", base.http()));
             let doc_id = doc.as_str();
             json(&ClientToken { url, base_url, doc_id, token, authorization: wanted.authorization })
@@ -229,14 +231,15 @@ fn mint<D: Documents>(shared: &Shared<D>, doc: &DocName, wanted: &Authorize) -> 
 }
 
 /// Where clients find us: as configured, else where the caller did, which only the caller is told.
-fn base_url(configured: Option<&PublicUrl>, headers: &HeaderMap) -> Result<PublicUrl, Problem> {
+fn base_url(configured: Option<&PublicUrl>, tls: bool, headers: &HeaderMap) -> Result<PublicUrl, Problem> {
     if let Some(configured) = configured {
         return Ok(configured.clone());
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.filter(|host| !host.contains('/')).unwrap_or_default();
     let forwarded = headers.get("x-forwarded-proto").and_then(|proto| proto.to_str().ok());
-    let scheme = if forwarded.is_some_and(|proto| proto.eq_ignore_ascii_case("https")) { "https" } else { "http" };
+    let scheme =
+        if tls || forwarded.is_some_and(|proto| proto.eq_ignore_ascii_case("https")) { "https" } else { "http" };
     format!("{scheme}://{host}").parse().map_err(|_| {
         Problem::bad_request("the header `Host` says not where this server is; start it with --public-url")
     })
@@ -296,7 +299,9 @@ mod tests {
         };
         let base = |configured: Option<&str>, pairs: &[(&'static str, &'static str)]| {
             let configured: Option<PublicUrl> = configured.map(|url| url.parse().unwrap());
-            base_url(configured.as_ref(), &headers(pairs)).map(|base| format!("{} {}", base.http(), base.ws())).ok()
+            base_url(configured.as_ref(), false, &headers(pairs))
+                .map(|base| format!("{} {}", base.http(), base.ws()))
+                .ok()
         };
         assert_eq!(base(None, &[("host", "h:1")]).as_deref(), Some("http://h:1 ws://h:1"));
         assert_eq!(base(None, &[("host", "[::1]:1")]).as_deref(), Some("http://[::1]:1 ws://[::1]:1"));

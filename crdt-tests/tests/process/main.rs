@@ -33,6 +33,7 @@ mod reload;
 mod restart;
 mod slow_reader;
 mod storage_failure;
+mod tls;
 mod token;
 mod top;
 mod vacuum;

@@ -1,14 +1,20 @@
 //! One question to the webhook, over HTTP/1.1 on a connection of its own.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 use crate::config::WebhookUrl;
 use crate::ids::{Access, DocName};
@@ -40,14 +46,13 @@ pub(super) struct Granted {
 pub(super) struct Caller {
     url: WebhookUrl,
     secret: Option<String>,
+    tls: Option<TlsConnector>,
 }
 
 impl Caller {
     pub(super) fn new(url: WebhookUrl, secret: Option<String>) -> Result<Self, String> {
-        if url.is_tls() {
-            return Err("https:// is not spoken here yet; use http:// on a network of your own".to_owned());
-        }
-        Ok(Self { url, secret })
+        let tls = if url.is_tls() { Some(trusting()?) } else { None };
+        Ok(Self { url, secret, tls })
     }
 
     /// What is granted; `None` for nothing. An error says why nothing is known.
@@ -69,11 +74,25 @@ impl Caller {
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(text)?;
         let stream = TcpStream::connect(self.url.host_and_port()).await.map_err(text)?;
+        match &self.tls {
+            None => Self::on(stream, request).await,
+            Some(tls) => {
+                let name = ServerName::try_from(self.url.host().to_owned()).map_err(text)?;
+                Self::on(tls.connect(name, stream).await.map_err(text)?, request).await
+            }
+        }
+    }
+
+    /// Asks on a connection.
+    async fn on<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        stream: S,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Option<Granted>, String> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(text)?;
         // Ends with the sender, or when the other side closes.
-        let driver = tokio::spawn(connection);
+        let driver = Driver(tokio::spawn(connection));
         let answer = Self::answer(&mut sender, request).await;
-        driver.abort();
+        drop(driver);
         answer
     }
 
@@ -96,6 +115,29 @@ impl Caller {
         }
         Ok(Some(granted))
     }
+}
+
+/// A connection's task, which must not outlive the question: whoever hangs would hold it for ever.
+struct Driver<T>(JoinHandle<T>);
+
+impl<T> Drop for Driver<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What this machine trusts (or what `SSL_CERT_FILE` names).
+fn trusting() -> Result<TlsConnector, String> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        return Err(
+            "this machine trusts no certificates; install `ca-certificates`, or name some in SSL_CERT_FILE".into()
+        );
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 fn text(error: impl std::fmt::Display) -> String {
