@@ -55,7 +55,8 @@ impl Writers {
         self.told.acked.load(Ordering::Relaxed)
     }
 
-    fn are_over(&self) -> bool {
+    /// Whether no hand writes any more.
+    pub fn are_over(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
     }
 

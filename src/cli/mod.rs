@@ -202,7 +202,11 @@ fn with_backend(
             };
             let result = command(&mut backend, out).await;
             let (locked, closed) = backend.close().await;
-            (Some(locked), result.and_then(|outcome| closed.map(|()| outcome)))
+            let undone = |failure: Failure| Failure {
+                text: format!("what was asked is done, but the data directory could not be closed in order: {failure}"),
+                ..failure
+            };
+            (Some(locked), result.and_then(|outcome| closed.map(|()| outcome).map_err(undone)))
         });
         runtime.shutdown_timeout(serve::RUNTIME_END);
         result

@@ -34,10 +34,11 @@ pub fn fills(rounds: usize, seed: u64) -> Option<Tally> {
             let writers = Writers::start(addr, &["a", "a", "b"].map(str::to_owned), LETTERS_MAX, &mut rng);
             writers.until_acked(rng.random_range(1..60), || false);
             disk.fill();
-            // Segments that were made beforehand still take some.
-            wait::until("the server says that the disk is full", PATIENCE * 2, || {
-                (!http::is_ready(addr)).then_some(())
-            });
+            // Segments that were made beforehand still take some: on a slow machine minutes of writing.
+            while http::is_ready(addr) && !writers.are_over() {
+                writers.until_acked(10, || !http::is_ready(addr));
+            }
+            wait::until("the server says that the disk is full", PATIENCE, || (!http::is_ready(addr)).then_some(()));
             writers.leave(&mut ledger);
             server.assert_alive();
             ledger.clone().check(format_args!("{when}, while full"), |doc| writers::read(addr, doc));
