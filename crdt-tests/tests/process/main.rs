@@ -22,6 +22,7 @@ mod migrate;
 mod nth;
 mod origins;
 mod patience;
+mod permissions;
 mod portions;
 mod power_cut;
 mod presence;
