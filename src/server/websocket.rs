@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -158,8 +159,11 @@ async fn open<D: Documents>(
     Ok(grant)
 }
 
-/// Takes the socket over once the handshake's answer has left, hears what the client speaks, and runs the session.
-/// `slot` is held to the end.
+/// What is left to do for a connection. What led to it is gone by then, so that an idle one takes no more memory than its
+/// conversation needs: a future keeps room for all that it has ever moved into another.
+type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs a session from its handshake to its end. `slot` is held all the time.
 async fn serve<D: Documents>(
     shared: Arc<Shared<D>>,
     on_upgrade: OnUpgrade,
@@ -167,33 +171,52 @@ async fn serve<D: Documents>(
     remote: Option<SocketAddr>,
     slot: Option<Slot>,
 ) {
+    let begun = Box::pin(begin(shared, on_upgrade, visit, remote)).await;
+    if let Some((rest, registered)) = begun {
+        rest.await;
+        drop(registered);
+    }
+    drop(slot);
+}
+
+/// Takes the socket over once the handshake's answer has left, and hears what the client speaks.
+async fn begin<D: Documents>(
+    shared: Arc<Shared<D>>,
+    on_upgrade: OnUpgrade,
+    visit: Visit,
+    remote: Option<SocketAddr>,
+) -> Option<(Rest, Arc<Registered>)> {
     let (line, early) = match on_upgrade.await.map(line::take_over) {
         Ok(Some(taken_over)) => taken_over,
-        Ok(None) => return tracing::error!("an upgraded connection is neither a TCP stream nor TLS on one"),
-        Err(error) => return tracing::debug!(?remote, %error, "a client left during its handshake"),
+        Ok(None) => {
+            tracing::error!("an upgraded connection is neither a TCP stream nor TLS on one");
+            return None;
+        }
+        Err(error) => {
+            tracing::debug!(?remote, %error, "a client left during its handshake");
+            return None;
+        }
     };
     let mut session = Session::new(line, shared.timing);
     let registered = Arc::new(shared.sessions.register(session.outbox().clone(), remote));
-    // All that follows is boxed, so that a connection's task is as large as its conversation and not as its handshake.
-    let client = |session, token, held| Client { shared, session, registered: registered.clone(), remote, token, held };
-    match visit {
+    let client = {
+        let registered = registered.clone();
+        move |session, token, held| Client { shared, session, registered, remote, token, held }
+    };
+    let rest = match visit {
         Visit::YSweet(doc, grant) => {
             session.outbox().set_dialect(Dialect::YSweet);
-            let early = Some(Box::new(Held::rest(early)));
-            Box::pin(client(session, None, early).enter(doc, Ok(grant))).await;
+            client(session, None, Some(Box::new(Held::rest(early)))).enter(doc, Ok(grant))
         }
-        Visit::Any { doc, token } => match Box::pin(session.first(early)).await {
-            Ok(First { dialect: Dialect::Hocuspocus, held }) => {
-                Box::pin(client(session, token, held).hocuspocus()).await;
-            }
+        Visit::Any { doc, token } => match session.first(early).await {
+            Ok(First { dialect: Dialect::Hocuspocus, held }) => client(session, token, held).hocuspocus(),
             Ok(First { dialect: Dialect::YWebsocket | Dialect::YSweet, held }) => {
-                Box::pin(client(session, token, held).ywebsocket(doc)).await;
+                client(session, token, held).ywebsocket(doc).await
             }
-            Err(ending) => Box::pin(session.give_up(ending)).await,
+            Err(ending) => Box::pin(session.give_up(ending)),
         },
-    }
-    drop(registered);
-    drop(slot);
+    };
+    Some((rest, registered))
 }
 
 /// A client of which is known what it speaks.
@@ -208,29 +231,29 @@ struct Client<D> {
 
 impl<D: Documents> Client<D> {
     /// It says with each message which document it wants.
-    async fn hocuspocus(self) {
+    fn hocuspocus(self) -> Rest {
         let Self { shared, session, registered, remote, token, held } = self;
         let outbox = session.outbox().clone();
-        Box::pin(session.run(Hocuspocus::new(shared, outbox, registered, remote, token), held)).await;
+        Box::pin(session.run(Hocuspocus::new(shared, outbox, registered, remote, token), held))
     }
 
     /// It wants the document that its URL names.
-    async fn ywebsocket(self, doc: Result<DocName, DocNameError>) {
+    async fn ywebsocket(self, doc: Result<DocName, DocNameError>) -> Rest {
         match doc {
             Ok(doc) => {
                 let grant = self.shared.judges.admit(self.token.as_deref(), &doc, self.remote).await;
-                Box::pin(self.enter(doc, grant)).await;
+                self.enter(doc, grant)
             }
             Err(error) => {
                 tracing::debug!(remote = ?self.remote, %error, "a client asks for a document by a name that is not allowed");
                 self.shared.sessions.note_no_good();
-                self.session.refuse(CloseReason::BadName).await;
+                Box::pin(self.session.refuse(CloseReason::BadName))
             }
         }
     }
 
     /// It enters the only document that it can be in, or is told why not.
-    async fn enter(self, doc: DocName, grant: Result<Grant, Denied>) {
+    fn enter(self, doc: DocName, grant: Result<Grant, Denied>) -> Rest {
         let Self { shared, session, registered, remote, token: _, held } = self;
         match grant.and_then(|grant| admit(&shared, &registered, &doc, grant)) {
             Ok(grant) => {
@@ -238,8 +261,8 @@ impl<D: Documents> Client<D> {
                 shared.sessions.note_let_in();
                 let (sink, dialect) = (session.outbox().clone(), session.outbox().dialect());
                 match shared.documents.join(&doc, grant.access, Address::YWebsocket, sink) {
-                    Ok(peer) => Box::pin(session.run(YWebsocket::new(peer, dialect, grant.ends_s), held)).await,
-                    Err(error) => session.refuse(error::close_reason(&error)).await,
+                    Ok(peer) => Box::pin(session.run(YWebsocket::new(peer, dialect, grant.ends_s), held)),
+                    Err(error) => Box::pin(session.refuse(error::close_reason(&error))),
                 }
             }
             Err(denied) => {
@@ -248,7 +271,7 @@ impl<D: Documents> Client<D> {
                 registered.enter(doc, Holder::default());
                 let (min, max) = shared.timing.hold;
                 let hold = access::hold(shared.denied.fetch_add(1, Ordering::Relaxed), min, max);
-                Box::pin(session.deny(denied.text(), access::close_reason(&denied), hold, held)).await;
+                Box::pin(session.deny(denied.text(), access::close_reason(&denied), hold, held))
             }
         }
     }
