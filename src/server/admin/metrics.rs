@@ -91,7 +91,11 @@ impl Api {
         self.reloads(&mut page);
         self.webhook(&mut page);
         if let Some(audit) = &self.audit {
-            page.counter("weft_audit_records", "Number of the newest record of what admins did.", audit.head().seq);
+            page.counter(
+                "weft_audit_records_total",
+                "Number of the newest record of what admins did.",
+                audit.head().seq,
+            );
             let failed = f64::from(u8::from(audit.is_failed()));
             page.gauge(
                 "weft_audit_failed",
