@@ -8,8 +8,18 @@ use super::{At, Outcome};
 use crate::audit::{self, Report};
 use crate::data_dir;
 
+const EXAMPLES: &str = "\
+Examples:
+  weft audit verify                        exit code 0: as it was written, 1: not
+  weft audit verify --expect 7:5f0c…       and record 7 is the one whose hash was noted elsewhere
+  tail weft-data/audit/*.jsonl             the log itself: one JSON object a line
+
+Whoever can write to the data directory can also write a whole new log. Note what this command prints somewhere else from
+time to time, and --expect tells whether the log up to there is still the same.";
+
 /// Arguments of `weft audit`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct AuditArgs {
     #[command(flatten)]
     pub(super) at: At,
@@ -26,14 +36,7 @@ pub(super) enum AuditCommand {
 
 /// Arguments of `weft audit verify`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  weft audit verify                        exit code 0: as it was written, 1: not
-  weft audit verify --expect 7:5f0c…       and record 7 is the one whose hash was noted elsewhere
-  tail weft-data/audit/*.jsonl             the log itself: one JSON object a line
-
-Whoever can write to the data directory can also write a whole new log. Note what this command prints somewhere else from
-time to time, and --expect tells whether the log up to there is still the same.")]
+#[command(after_help = EXAMPLES)]
 pub(super) struct VerifyArgs {
     /// Number and hash of a record, as this command printed them earlier
     #[arg(long, value_name = "NUMBER:HASH", value_parser = expected)]
