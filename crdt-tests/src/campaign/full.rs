@@ -15,7 +15,7 @@ use crate::writers::{self, Writers};
 
 const DISK_BYTES: u64 = 512 << 20;
 /// Rounds on one disk, so that documents do not fill it by themselves.
-const ROUNDS_OF_A_DISK: usize = 8;
+const ROUNDS_OF_A_DISK: usize = 4;
 const LETTERS_MAX: usize = 64 << 10;
 
 /// So many times full. None where a small disk cannot be mounted.
