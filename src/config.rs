@@ -6,6 +6,7 @@
 mod given_as;
 mod origin;
 mod proxies;
+mod shares;
 mod webhook;
 
 use std::fmt;
@@ -19,8 +20,10 @@ use serde::Deserialize;
 
 pub use self::origin::{Origin, Origins};
 pub use self::proxies::{Network, Proxies};
+pub use self::shares::ShareSettings;
 pub use self::webhook::WebhookUrl;
 
+use crate::budget::RatesGiven;
 use crate::limits::{CONNECTIONS_MAX, IDLE_AFTER, WEBHOOK_CACHE, WEBHOOK_TIMEOUT};
 
 const LISTEN: &str = "127.0.0.1:1234";
@@ -152,6 +155,31 @@ pub struct ServeOptions {
     #[arg(long, env = "WEFT_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     #[serde(deserialize_with = "given_as::one_or_more")]
     pub trusted_proxy: Option<Vec<Network>>,
+    /// What one connection may send or cause a second, such as `messages=2000,bytes=1000000,structs=50000,cpu-ms=100,opens=5`, of
+    /// which a minute's worth may come at once; who wants more is slowed. Kinds that are not named stay as they are; `off` is
+    /// no limit [default: messages=10000,bytes=8388608,structs=200000,cpu-ms=250,opens=20]
+    #[arg(long, env = "WEFT_RATE_PER_CONNECTION", value_name = "RATES")]
+    pub rate_per_connection: Option<RatesGiven>,
+    /// The same for all connections from one address together, where it says who is who: loopback and trusted proxies
+    /// themselves are not limited [default: off]
+    #[arg(long, env = "WEFT_RATE_PER_ADDRESS", value_name = "RATES")]
+    pub rate_per_address: Option<RatesGiven>,
+    /// The same for all connections of one user, by the subject of its token [default: off]
+    #[arg(long, env = "WEFT_RATE_PER_USER", value_name = "RATES")]
+    pub rate_per_user: Option<RatesGiven>,
+    /// The same for one document: who edits it waits, whoever wanted too much of it [default: off]
+    #[arg(long, env = "WEFT_RATE_PER_DOCUMENT", value_name = "RATES")]
+    pub rate_per_document: Option<RatesGiven>,
+    /// How long a client is slowed that goes on to want more than twice its rates, before it is closed (1013); counted is half
+    /// the time [default: 30s]
+    #[arg(long, env = "WEFT_RATE_PATIENCE", value_name = "TIME")]
+    pub rate_patience: Option<Period>,
+    /// Connections at once from one address; further ones are answered 503 [default: any number]
+    #[arg(long, env = "WEFT_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub max_connections_per_address: Option<usize>,
+    /// Connections at once of one user, by the subject of its token; further ones are closed (1013) [default: any number]
+    #[arg(long, env = "WEFT_MAX_CONNECTIONS_PER_USER", value_name = "N")]
+    pub max_connections_per_user: Option<usize>,
     /// Print the addresses as one JSON object
     #[arg(
         long,
@@ -413,6 +441,8 @@ pub struct Settings {
     pub origins: Origins,
     /// Who says where clients are.
     pub proxies: Proxies,
+    /// How much of the server's work anybody may have.
+    pub shares: ShareSettings,
     /// Whether the addresses are printed as JSON.
     pub json: bool,
 }
@@ -484,6 +514,7 @@ impl ServeArgs {
             Some(path) => self.options.or(read(path)?),
             None => self.options,
         };
+        let shares = given.shares();
         let auth = given.auth();
         if !auth.has_keys() && (auth.audience.is_some() || auth.issuer.is_some()) {
             return Err(ConfigError::NoKey);
@@ -521,6 +552,7 @@ impl ServeArgs {
             auth,
             webhook,
             tls,
+            shares,
             demo: given.demo.map_or(loopback, |demo| demo == Switch::On),
             json: given.json.unwrap_or(false),
         };
@@ -574,6 +606,13 @@ impl ServeOptions {
             public_url: self.public_url.or(fallback.public_url),
             allow_origin: self.allow_origin.or(fallback.allow_origin),
             trusted_proxy: self.trusted_proxy.or(fallback.trusted_proxy),
+            rate_per_connection: self.rate_per_connection.or(fallback.rate_per_connection),
+            rate_per_address: self.rate_per_address.or(fallback.rate_per_address),
+            rate_per_user: self.rate_per_user.or(fallback.rate_per_user),
+            rate_per_document: self.rate_per_document.or(fallback.rate_per_document),
+            rate_patience: self.rate_patience.or(fallback.rate_patience),
+            max_connections_per_address: self.max_connections_per_address.or(fallback.max_connections_per_address),
+            max_connections_per_user: self.max_connections_per_user.or(fallback.max_connections_per_user),
             json: self.json.or(fallback.json),
         }
     }

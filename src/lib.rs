@@ -12,7 +12,8 @@
 //! 8. `auth` says who may do what: keys, tokens, and what they grant.
 //! 9. `audit` is what admins did, so that nothing of it can be changed unseen.
 //! 10. `migrate` reads other servers' storage, and knows nothing of ours.
-//! 11. `cli` is where all rooms meet; `weft serve` starts there.
+//! 11. `budget` is how much anybody may have of what the server does.
+//! 12. `cli` is where all rooms meet; `weft serve` starts there.
 //!
 //! [`ids`] and [`limits`] are the words and the bounds that all rooms share. `wire` and `replica` build without the
 //! feature `serve`, which holds every dependency that touches a socket, a disk or a clock.
@@ -28,6 +29,8 @@ pub mod audit;
 pub mod auth;
 #[cfg(feature = "serve")]
 pub mod backup;
+#[cfg(feature = "serve")]
+pub mod budget;
 #[cfg(feature = "serve")]
 pub mod cli;
 #[cfg(feature = "serve")]

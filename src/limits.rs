@@ -198,6 +198,51 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest close reason, bytes (RFC 6455 §5.5: a control frame carries at most 125, two of them the code).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 
+// ---- rates --------------------------------------------------------------------------------------------------------
+
+/// A rate's worth of so long may be used at once: who comes back with a long day's edits, pastes or imports is not slowed.
+pub const RATE_BURST: Duration = Duration::from_secs(60);
+/// Messages a second of one connection, unless `--rate-per-connection` says otherwise. A person makes ten, a room of 500
+/// brings each of its old clients 500 echoes for a cursor that moves (WIRE g10); a closed loop on loopback makes 2,000.
+pub const RATE_MESSAGES: u32 = 10_000;
+/// Bytes a second of one connection: with its burst fifteen of the largest messages.
+pub const RATE_BYTES: u32 = 8 << 20;
+/// Structs a second of one connection, and in its burst three times [`UPDATE_STRUCTS_MAX`].
+pub const RATE_STRUCTS: u32 = 200_000;
+/// Milliseconds a second that one connection may keep a processor busy: a quarter of one. In its burst are 15 s, several
+/// times what the largest message was seen to take.
+pub const RATE_CPU_MS: u32 = 250;
+/// Documents a second that one connection may open: in its burst are several times [`DOCUMENTS_PER_CONNECTION_MAX`].
+pub const RATE_OPENS: u32 = 20;
+/// Largest rate that can be given; beyond it a nanosecond would be too long.
+pub const RATE_MAX: u32 = 1_000_000_000;
+/// How long altogether a client is made to wait, of which it works off half while it is not, before it is closed (1013)
+/// unless `--rate-patience` says otherwise: who wants more than twice its rate is, after twice this time.
+pub const RATE_PATIENCE: Duration = Duration::from_secs(30);
+/// What is owed is settled when it has come to this many messages…
+pub const RATE_SETTLE_MESSAGES: u32 = 64;
+/// …or bytes…
+pub const RATE_SETTLE_BYTES: u32 = 64 << 10;
+/// …or structs…
+pub const RATE_SETTLE_STRUCTS: u64 = 4_096;
+/// …or time of a processor: so that an ordinary client hardly ever looks at a clock for it.
+pub const RATE_SETTLE_CPU: Duration = Duration::from_millis(1);
+/// Longest pause before it is looked at anew whether what is owed can be paid.
+pub const RATE_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// What a question for what one misses counts for beside its bytes, messages: each may cost a diff (HARDENING §2).
+pub const RATE_QUESTION_MESSAGES: u32 = 32;
+/// Accounts of addresses, and of users, that are kept before it is looked which of them nobody needs.
+pub const ACCOUNTS_KEPT: usize = 1_024;
+/// Addresses remembered whose connections were closed for their rates; further ones come with a full burst again.
+pub const RATE_DISGRACED_MAX: usize = 10_000;
+/// A turn of a document that takes longer than this is a slow one: others have theirs before the next, which is measured
+/// more closely…
+pub const TURN_SLOW: Duration = Duration::from_millis(1);
+/// …and so is one with more bytes than this to begin with.
+pub const TURN_HEAVY_BYTES: u64 = 64 << 10;
+/// Turns at once that have a thread made for what waits behind them.
+pub const TURNS_APART_MAX: usize = 8;
+
 // ---- access -------------------------------------------------------------------------------------------------------
 
 /// Longest token, bytes: it comes in a request head, and is looked at before anything is known of its sender.

@@ -12,18 +12,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("wire", &["ids", "limits"]),
     ("replica", &["ids", "limits", "wire"]),
+    // How much anybody may have; of what, and what becomes of who wants more, is others' concern.
+    ("budget", &["limits", "metrics"]),
     ("journal", &["ids", "limits", "metrics"]),
     ("store", &["ids", "limits"]),
     // A file format: it must be readable by whoever has a file and nothing else.
     ("backup", &["ids", "limits"]),
     // It alone can say what all documents were at one instant, so it writes that down in the format of `backup`.
-    ("hub", &["ids", "limits", "metrics", "wire", "replica", "journal", "store", "backup"]),
+    ("hub", &["ids", "limits", "metrics", "budget", "wire", "replica", "journal", "store", "backup"]),
     // Who may do what is decided without sockets and without documents, so that it can be tried with a table of tokens.
     ("auth", &["ids", "limits"]),
-    ("server", &["ids", "limits", "metrics", "wire", "hub", "auth", "audit", "config"]),
+    ("server", &["ids", "limits", "metrics", "budget", "wire", "hub", "auth", "audit", "config"]),
     // Who did what, as words: it knows nothing of what was done.
     ("audit", &["ids", "limits"]),
-    ("config", &["ids", "limits"]),
+    ("config", &["ids", "limits", "budget"]),
     ("data_dir", &["ids", "limits"]),
     // Other servers' storage: names and valid updates come out of it, whatever becomes of them.
     ("migrate", &["ids", "limits", "wire"]),
@@ -74,6 +76,7 @@ const STORE_TO_HUB: &[&str] = &[
 const NAMED_ONCE: &[(&str, &[&str])] = &[
     ("sled", &["store/sled/"]),
     ("warp", &["server/"]),
+    ("governor", &["budget/"]),
     ("ring", &["auth/"]),
     ("rusqlite", &["migrate/hocuspocus.rs"]),
     ("snap", &["migrate/leveldb/"]),

@@ -17,13 +17,15 @@ use super::keys;
 use super::reload::Reload;
 use crate::audit::Audit;
 use crate::auth::{Authority, Keys};
-use crate::config::{ServeArgs, Settings};
+use crate::config::{ServeArgs, Settings, ShareSettings};
 use crate::data_dir::{self, AdminFile, DataDir};
 use crate::hub::{Disk, Hub, HubOptions};
 use crate::journal::{Journal, JournalOptions};
 use crate::limits::OPEN_FILES_RESERVED;
 use crate::metrics::Reloads;
-use crate::server::{Address, AdminOptions, AdminServer, DrainFlag, ReadRevoked, Server, ServerOptions, Sessions, Tls};
+use crate::server::{
+    Address, AdminOptions, AdminServer, Allowance, DrainFlag, ReadRevoked, Server, ServerOptions, Sessions, Shares, Tls,
+};
 use crate::store::sled::SledStore;
 use crate::telemetry;
 
@@ -117,6 +119,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         idle_after: settings.idle_after,
         disk: Some(disk),
         quarantine: Some(data_dir.quarantine()),
+        rates: settings.shares.document,
         ..HubOptions::default()
     };
     let hub = runtime.block_on(open_hub(&data_dir, options)).map_err(Failure::open)?;
@@ -158,6 +161,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         origins: settings.origins.clone(),
         proxies: settings.proxies.clone(),
         tls,
+        shares: shares(&settings.shares),
     };
     let server = Server::start(address, &server_options, hub.clone(), sessions, draining.clone())
         .map_err(|error| cannot_listen("listen", settings.listen, &error))?;
@@ -190,6 +194,16 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         tracing::info!("drained");
         Ok(())
     })
+}
+
+fn shares(settings: &ShareSettings) -> Shares {
+    let allowance = |rates, connections_max| Allowance { connections_max, rates };
+    Shares {
+        connection: settings.connection,
+        patience: settings.patience,
+        address: allowance(settings.address, settings.address_connections_max),
+        user: allowance(settings.user, settings.user_connections_max),
+    }
 }
 
 /// Opens what is on disk, replays the journal into the store, and starts the hub on both.

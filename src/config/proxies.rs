@@ -65,6 +65,11 @@ impl TryFrom<String> for Network {
 pub struct Proxies(pub Vec<Network>);
 
 impl Proxies {
+    /// Whether a proxy of ours is there.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.holds(address))
+    }
+
     /// Where a client is that connected from `peer` and for which `forwarded` was said, the values of `X-Forwarded-For` in
     /// their order. Read from behind, since each proxy adds whom it heard from: the first that is no proxy of ours is the
     /// client, and what stands before it is only its own word.
@@ -73,11 +78,10 @@ impl Proxies {
         peer: SocketAddr,
         forwarded: impl DoubleEndedIterator<Item = &'a str> + Clone,
     ) -> SocketAddr {
-        let trusted = |address: IpAddr| self.0.iter().any(|network| network.holds(address));
         let mut client = peer;
         let hops = forwarded.rev().flat_map(|value| value.rsplit(','));
         for hop in hops.take(FORWARDED_HOPS_MAX) {
-            if !trusted(client.ip()) {
+            if !self.trusts(client.ip()) {
                 break;
             }
             // A proxy of ours that writes what we cannot read has said nothing.

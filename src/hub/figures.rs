@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mailbox::Mailbox;
 use super::{Hub, HubError};
+use crate::budget::{Counts, Kind};
 use crate::ids::DocName;
 use crate::journal::JournalFigures;
 use crate::metrics::{Counter, Durations, Histogram};
@@ -21,6 +22,8 @@ const RATE_OVER: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Stats {
     updates: Updates,
+    /// How often a document waited since it had cost too much.
+    pub(super) slowed: Counts,
     pub(super) loads: Histogram,
     pub(super) folds: Histogram,
     pub(super) folds_failed: Counter,
@@ -91,6 +94,8 @@ pub struct Figures {
     pub set_aside: u64,
     /// Failures of storage by what was done: name and number.
     pub storage_errors: [(&'static str, u64); 3],
+    /// How often a document had to wait since it had cost too much, by what: name and number.
+    pub slowed: [(&'static str, u64); Kind::ALL.len()],
     /// Why nothing is written any more (S7).
     pub failed: Option<String>,
     /// The journal.
@@ -137,6 +142,7 @@ impl Hub {
                 ("checkpoint", stats.checkpoint_errors.get()),
                 ("read", stats.read_errors.get()),
             ],
+            slowed: stats.slowed.get(),
             failed: self.inner.failure().clone(),
             journal: self.inner.journal.figures(),
         }

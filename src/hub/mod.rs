@@ -11,6 +11,7 @@ mod addresses;
 pub mod admin;
 mod backup;
 mod checkpoint;
+mod cost;
 mod cut;
 pub mod figures;
 mod import;
@@ -39,7 +40,7 @@ pub use self::admin::{
 };
 pub use self::backup::BackupPieces;
 pub use self::figures::{DocActivity, Figures};
-pub use self::peer::{Delivery, FrameKind, PeerHandle, PeerSink};
+pub use self::peer::{Charge, Delivery, FrameKind, PeerHandle, PeerSink};
 pub use self::space::Disk;
 pub use self::verify::{VerifyPage, VerifyProblem, VerifyQuery, VerifyReport};
 pub use crate::store::{DamagedEntry, VacuumProgress};
@@ -51,6 +52,7 @@ use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
 use self::space::Space;
 use self::task::Task;
 use self::vacuum::Vacuums;
+use crate::budget::Rates;
 use crate::ids::{Access, DocName, PeerId};
 use crate::journal::{DurableSink, Journal, JournalHealth};
 use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, IDLE_AFTER, LOADS_MAX};
@@ -98,6 +100,8 @@ pub struct HubOptions {
     /// Where journal and store are, to be watched for free space (S9). `None` watches nothing, and then a full disk is not
     /// waited out: what needs room fails.
     pub disk: Option<Disk>,
+    /// What one document may cost; over it, those who write to it wait.
+    pub rates: Rates,
 }
 
 impl Default for HubOptions {
@@ -108,6 +112,7 @@ impl Default for HubOptions {
             checkpoint_bytes: CHECKPOINT_BYTES,
             quarantine: None,
             disk: None,
+            rates: Rates::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The two sides of one peer in one document: what the document says to it, and what it says to the document.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -39,6 +40,17 @@ pub enum Delivery {
     Closed,
 }
 
+/// What a peer's messages of one turn cost the document.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Charge {
+    /// Its share of the time that a processor was busy with the turn, by bytes.
+    pub cpu: Duration,
+    /// Structs in its updates.
+    pub structs: u64,
+    /// How often it asked for what it misses.
+    pub questions: u32,
+}
+
 /// Where a peer's frames go; implemented by the connection's outbox. Called from the document's task: never blocks.
 pub trait PeerSink: Send + Sync + 'static {
     /// Takes complete WebSocket frames (header included, as built by `wire::frame`), shared between peers; as a rule one.
@@ -50,6 +62,8 @@ pub trait PeerSink: Send + Sync + 'static {
     fn refuse(&self, reason: CloseReason) {
         self.close(reason);
     }
+    /// Says what it has cost so far, for those who see to it that nobody costs too much.
+    fn charge(&self, _charge: Charge) {}
     /// Asks the connection to send a close frame with this reason after what is queued, and to end; or, where it has other
     /// documents and the reason is about this one, to deny it this one.
     fn close(&self, reason: CloseReason);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -14,13 +14,15 @@ use tokio::time::sleep_until;
 use tracing::{debug, error, warn};
 
 use super::addresses::Addresses;
+use super::cost::Cost;
 use super::mailbox::{Batch, Import, Mail, Mailbox, Query, Reply};
 use super::peer::{Delivery, FrameKind, PeerSink};
 use super::tombstone::Tombstone;
 use super::{DeleteReport, HubError, ImportReport, Inner, quarantine};
+use crate::budget::{Buckets, Purse};
 use crate::ids::{PeerId, Seq};
 use crate::journal::{DurableSink, Record};
-use crate::limits::{PEER_BASE_BYTES, TURN_BYTES_MAX};
+use crate::limits::{PEER_BASE_BYTES, RATE_PAUSE_MAX, TURN_BYTES_MAX};
 use crate::replica::live::IntegrateError;
 use crate::replica::{Broken, Effects, Event, Offered, Replica, Weight};
 use crate::wire::close::CloseReason;
@@ -43,6 +45,10 @@ pub(super) struct Task {
     fell_behind: Vec<PeerId>,
     /// Peers that were sent much since it was last noted what they have.
     worth_noting: Vec<PeerId>,
+    /// What this turn costs.
+    cost: Cost,
+    /// What the document itself may cost, where that is limited.
+    purse: Option<Purse>,
     pub(super) durable_seen: Seq,
     failure_seen: bool,
     full_seen: bool,
@@ -64,6 +70,12 @@ pub(super) struct Connection {
     bytes_since_noted: usize,
 }
 
+impl Connection {
+    pub(super) fn new(sink: Arc<dyn PeerSink>, address: usize) -> Self {
+        Self { sink, address, bytes_since_noted: 0 }
+    }
+}
+
 /// What a document is found to be.
 enum Form {
     Live(Box<Replica>),
@@ -83,6 +95,8 @@ pub(super) enum End {
 
 impl Task {
     fn new(hub: Arc<Inner>, mailbox: Arc<Mailbox>) -> Self {
+        let rates = &hub.options.rates;
+        let purse = (!rates.is_unlimited()).then(|| Purse::new(Arc::new(Buckets::full(rates))));
         Self {
             hub,
             mailbox,
@@ -92,6 +106,8 @@ impl Task {
             imports: Vec::new(),
             fell_behind: Vec::new(),
             worth_noting: Vec::new(),
+            cost: Cost::default(),
+            purse,
             durable_seen: Seq::ZERO,
             failure_seen: false,
             full_seen: false,
@@ -179,10 +195,26 @@ impl Task {
             if self.may_sleep() && self.hub.forget_if_empty(&self.mailbox) {
                 return End::Asleep;
             }
-            // A document that always has work must not keep its thread for itself.
+            // A document that always has work must not keep its thread for itself, the less so when that takes long.
+            if self.cost.was_slow() {
+                tokio::task::yield_now().await;
+            }
             tokio::task::consume_budget().await;
+            self.pay().await;
             self.wait(&replica).await;
             batch = self.mailbox.take(spare);
+        }
+    }
+
+    /// Waits until the document may cost more; its inbox fills meanwhile, and those who write to it wait as well.
+    async fn pay(&mut self) {
+        let Some(purse) = &mut self.purse else { return };
+        while let Some((kind, wait)) = purse.pay() {
+            self.hub.stats.slowed.note(kind);
+            if self.hub.is_draining() {
+                return;
+            }
+            tokio::time::sleep(wait.min(RATE_PAUSE_MAX)).await;
         }
     }
 
@@ -196,7 +228,7 @@ impl Task {
                 Mail::Join(id, access, address, sink) => {
                     events.push(Event::Joined(id, access, address.dialect()));
                     let address = self.addresses.join(address);
-                    self.peers.insert(id, Connection { sink, address, bytes_since_noted: 0 });
+                    self.peers.insert(id, Connection::new(sink, address));
                 }
                 Mail::Access(id, access) => events.push(Event::Access(id, access)),
                 Mail::TooLarge(id) => events.push(Event::TooLarge(id)),
@@ -211,7 +243,9 @@ impl Task {
                     let _ = reply.send(Ok(self.tell_all(text)));
                 }
                 Mail::Message(id, kind, range) => {
-                    events.push(Event::Message(id, kind.with(bytes.get(range).unwrap_or_default())));
+                    let message = kind.with(bytes.get(range).unwrap_or_default());
+                    self.cost.note(id, &message);
+                    events.push(Event::Message(id, message));
                 }
                 Mail::Import(range, how, reply) => {
                     let update = bytes.get(range).unwrap_or_default();
@@ -247,14 +281,20 @@ impl Task {
         queries: Vec<Query>,
     ) -> Result<(), Broken> {
         self.mailbox.note_peers(self.peers.len());
+        let mut took = Duration::ZERO;
         for events in portions(&events, self.cautious) {
-            let effects = replica.handle(events, Instant::now());
+            let (effects, busy) = self.cost.measure(|| replica.handle(events, Instant::now()));
+            took += busy;
             if let Some(broken) = effects.broken {
                 return Err(broken);
             }
             self.hub.stats.count(&effects.tally);
             self.mailbox.rate.count(&effects.tally, self.idle_since);
             self.carry_out(replica, effects).await;
+        }
+        let bill = self.cost.charge(took, &self.peers);
+        if let Some(purse) = &mut self.purse {
+            purse.charge(&bill);
         }
         self.deciding.clear();
         for query in queries {

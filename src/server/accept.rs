@@ -22,7 +22,9 @@ use tokio_rustls::TlsAcceptor;
 use warp::http::Request;
 use warp::{Filter, Reply};
 
+use super::accounts::{Addresses, Seat};
 use super::sessions::Sessions;
+use super::spending::Per;
 use super::tls::Tls;
 use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT, HTTP_HEADERS_MAX};
 
@@ -64,13 +66,13 @@ impl Address {
 pub(super) struct Slots {
     used: Arc<AtomicUsize>,
     max: usize,
-    /// Is told of those that are turned away.
-    sessions: Option<Sessions>,
+    /// Who is told of those that are turned away, and who has a place for them; nobody where admins come.
+    clients: Option<(Sessions, Arc<Addresses>)>,
 }
 
 impl Slots {
-    pub(super) fn new(max: usize, sessions: Option<Sessions>) -> Self {
-        Self { used: Arc::default(), max, sessions }
+    pub(super) fn new(max: usize, clients: Option<(Sessions, Arc<Addresses>)>) -> Self {
+        Self { used: Arc::default(), max, clients }
     }
 
     /// Connections open now, whether they speak HTTP or WebSocket.
@@ -81,24 +83,35 @@ impl Slots {
     fn take(&self, remote: SocketAddr) -> Option<Slot> {
         let next = |used| (used < self.max).then_some(used + 1);
         if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_err() {
-            self.sessions.iter().for_each(Sessions::note_over_the_cap);
+            self.clients.iter().for_each(|(sessions, _)| sessions.note_over_the_cap());
             return None;
         }
-        Some(Slot(Arc::new(Occupied { remote, used: self.used.clone() })))
+        let mut slot = Occupied { remote, used: self.used.clone(), seat: None };
+        if let Some((sessions, addresses)) = &self.clients {
+            let seat = addresses.seat(remote.ip()).inspect_err(|full| sessions.note_no_seat(Per::Address, *full));
+            slot.seat = seat.ok()?;
+        }
+        Some(Slot(Arc::new(slot)))
     }
 }
 
 /// One connection's place under the cap, free again when its last holder drops it. Found in each request's extensions.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Slot(Arc<Occupied>);
 
-#[derive(Debug)]
 struct Occupied {
     remote: SocketAddr,
     used: Arc<AtomicUsize>,
+    /// Among those of its address, where their number or what they spend is limited.
+    seat: Option<Seat>,
 }
 
 impl Slot {
+    /// Its place among those of its address, if it has one.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        self.0.seat.clone()
+    }
+
     /// Who connected.
     pub(super) fn remote(&self) -> SocketAddr {
         self.0.remote

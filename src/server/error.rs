@@ -189,6 +189,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The server does not take this now", detail)
     }
 
+    /// 503: there are too many connections of the same address or user.
+    pub(super) fn no_seat() -> Self {
+        Self::unavailable("too many connections from here; come back when there are fewer")
+    }
+
     /// The response; its body is this problem as JSON.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -8,6 +8,7 @@
 
 mod accept;
 mod access;
+mod accounts;
 mod admin;
 mod body;
 mod conversation;
@@ -21,6 +22,7 @@ mod outbox;
 mod routes;
 mod session;
 mod sessions;
+mod spending;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -39,22 +41,26 @@ use tokio::task::JoinHandle;
 use warp::http::HeaderMap;
 
 pub use self::accept::Address;
+pub use self::accounts::Allowance;
 pub use self::sessions::Sessions;
 pub use self::tls::Tls;
 pub use self::webhook::{Webhook, WebhookOptions};
 
 use self::accept::{Slot, Slots};
 use self::access::Judges;
+use self::accounts::{Accounts, Addresses, Full, Seat};
 use self::admin::Api;
 use self::documents::Documents;
 use self::session::Timing;
+use self::spending::{Budgets, Per, Spending};
 use self::ysweet::YSweet;
 use crate::audit::Audit;
-use crate::auth::Authority;
+use crate::auth::{Authority, Holder};
+use crate::budget::Rates;
 use crate::config::{Origins, Proxies, PublicUrl};
 use crate::hub::{Hub, PeerSink, Readiness};
 use crate::limits::{
-    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX,
+    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX, RATE_PATIENCE,
 };
 use crate::metrics::Reloads;
 use crate::wire::close::CloseReason;
@@ -115,6 +121,32 @@ pub struct ServerOptions {
     pub proxies: Proxies,
     /// What TLS is spoken with, if it is.
     pub tls: Option<Arc<Tls>>,
+    /// How much anybody may have.
+    pub shares: Shares,
+}
+
+/// How much of the server's work clients may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// One connection.
+    pub connection: Rates,
+    /// How long a connection is made to wait altogether before it is closed.
+    pub patience: Duration,
+    /// All connections from one address.
+    pub address: Allowance,
+    /// All connections of one user.
+    pub user: Allowance,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self {
+            connection: Rates::of_connection(),
+            patience: RATE_PATIENCE,
+            address: Allowance::default(),
+            user: Allowance::default(),
+        }
+    }
 }
 
 /// What every connection of the public listener shares.
@@ -129,6 +161,9 @@ struct Shared<D> {
     /// Which web pages are let in.
     pages: origin::Gate,
     proxies: Proxies,
+    addresses: Arc<Addresses>,
+    users: Accounts<Arc<str>>,
+    budgets: Arc<Budgets>,
     /// Clients denied so far, which spreads how long they are held.
     denied: AtomicU32,
     timing: &'static Timing,
@@ -140,6 +175,28 @@ impl<D: Documents> Shared<D> {
         let said = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
         let said: Vec<&str> = said.collect();
         slot.map(|slot| self.proxies.client(slot.remote(), said.iter().copied()))
+    }
+
+    /// A place for a client among those of its address; where it connected itself, it has one already.
+    fn seat(&self, slot: Option<&Slot>, client: Option<SocketAddr>) -> Result<Option<Seat>, Full> {
+        let seat = match (slot, client) {
+            (Some(slot), Some(client)) if slot.remote().ip() == client.ip() => Ok(slot.seat()),
+            (_, Some(client)) => self.addresses.seat(client.ip()),
+            (_, None) => Ok(None),
+        };
+        seat.inspect_err(|full| self.sessions.note_no_seat(Per::Address, *full))
+    }
+
+    /// A place for a session among those of its user, unless it has no name.
+    fn user_seat(&self, holder: &Holder) -> Result<Option<Seat>, Full> {
+        let Some(user) = &holder.subject else { return Ok(None) };
+        let seat = self.users.seat(|| user.clone());
+        seat.inspect_err(|full| self.sessions.note_no_seat(Per::User, *full))
+    }
+
+    /// What a client spends.
+    fn spending(&self, client: Option<SocketAddr>, seat: Option<Seat>) -> Spending {
+        Spending::new(self.budgets.clone(), client.map(|client| client.ip()), seat)
     }
 
     fn readiness(&self) -> Readiness {
@@ -192,7 +249,9 @@ impl Server {
     ) -> io::Result<Self> {
         let listener = address.listen()?;
         let addr = listener.local_addr()?;
-        let slots = Slots::new(options.connections_max, Some(sessions.clone()));
+        let Shares { connection, patience, address, user } = options.shares;
+        let addresses = Arc::new(Addresses::new(address, options.proxies.clone()));
+        let slots = Slots::new(options.connections_max, Some((sessions.clone(), addresses.clone())));
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             documents,
@@ -204,6 +263,9 @@ impl Server {
             ysweet: YSweet::new(options.public_url.clone(), options.tls.is_some()),
             pages: origin::Gate::new(options.origins.clone()),
             proxies: options.proxies.clone(),
+            addresses,
+            users: Accounts::new(user),
+            budgets: Arc::new(Budgets::new(connection, patience, sessions.over_budget())),
             denied: AtomicU32::new(0),
             timing,
         });

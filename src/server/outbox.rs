@@ -24,7 +24,8 @@ use bytes::Bytes;
 
 use super::error;
 use super::line::Writer;
-use crate::hub::{Delivery, FrameKind, PeerSink};
+use super::spending::Charged;
+use crate::hub::{Charge, Delivery, FrameKind, PeerSink};
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAME_COST, WRITE_FRAMES_MAX};
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Dialect;
@@ -355,6 +356,8 @@ enum Refused {
 pub(super) struct Outbox {
     /// What came the other way.
     pub(super) heard: Heard,
+    /// And what that has cost.
+    pub(super) charged: Charged,
     /// What its client speaks, once that is known.
     dialect: OnceLock<Dialect>,
     socket: Writer,
@@ -472,7 +475,13 @@ impl Outbox {
             progress_at: now,
             said_at: now,
         };
-        Self { heard: Heard::default(), dialect: OnceLock::new(), socket, state: Mutex::new(state) }
+        Self {
+            heard: Heard::default(),
+            charged: Charged::default(),
+            dialect: OnceLock::new(),
+            socket,
+            state: Mutex::new(state),
+        }
     }
 
     /// What its client speaks, once that is known.
@@ -735,6 +744,10 @@ impl PeerSink for Outbox {
             None | Some(Dialect::YWebsocket | Dialect::Hocuspocus) => self.close(reason),
             Some(Dialect::YSweet) => tracing::debug!(reason = reason.name(), "a write is refused, its client stays"),
         }
+    }
+
+    fn charge(&self, charge: Charge) {
+        self.charged.charge(charge);
     }
 
     fn close(&self, reason: CloseReason) {

@@ -24,6 +24,7 @@ use super::documents::DocumentPeer;
 use super::error;
 use super::line::{Line, Reader};
 use super::outbox::{Outbox, Output, Progress};
+use super::spending::{Spending, Verdict};
 use crate::hub::{Delivery, FrameKind, PeerSink};
 use crate::limits;
 use crate::wire::close::CloseReason;
@@ -154,11 +155,12 @@ pub(super) struct Session {
     heard: bool,
     /// Nothing is read because the document's inbox is full, so silence says nothing about the client.
     blocked: bool,
+    spending: Spending,
 }
 
 impl Session {
     /// Takes over a socket after its handshake.
-    pub(super) fn new((reader, writer): Line, timing: &'static Timing) -> Self {
+    pub(super) fn new((reader, writer): Line, timing: &'static Timing, spending: Spending) -> Self {
         let now = Instant::now();
         Self {
             outbox: Arc::new(Outbox::new(writer)),
@@ -172,6 +174,7 @@ impl Session {
             pings_missed: 0,
             heard: true,
             blocked: false,
+            spending,
         }
     }
 
@@ -325,6 +328,7 @@ impl Session {
             return self.ingest_owned(rest, conversation);
         }
         let (mut messages, garbage) = (0, self.garbage);
+        self.spending.heard(1);
         let reaction = conversation.hear(&frame);
         let ingested = match self.react(reaction, &mut messages) {
             Reacted::Next => None,
@@ -346,6 +350,14 @@ impl Session {
             return Poll::Ready(Ingested::End(ending));
         }
         for _ in 0..READS_PER_POLL_MAX {
+            match self.spending.verdict(&self.outbox.charged) {
+                Verdict::Go => {}
+                Verdict::Wait(_) => {
+                    self.watch(cx, timer, conversation);
+                    return Poll::Pending;
+                }
+                Verdict::End => return Poll::Ready(self.close(CloseReason::OverBudget)),
+            }
             let ingested = READ_BUFFER.with_borrow_mut(|buffer| {
                 let within = conversation.read_bytes_max().min(buffer.len());
                 let mut buffer = ReadBuf::new(buffer.get_mut(..within).unwrap_or_default());
@@ -419,6 +431,7 @@ impl Session {
     fn ingest<C: Conversation>(&mut self, bytes: &mut [u8], conversation: &mut C) -> Ingested {
         self.heard |= !bytes.is_empty();
         self.outbox.heard.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.spending.read(bytes.len());
         self.digest(bytes, conversation)
     }
 
@@ -447,7 +460,9 @@ impl Session {
             if let Err(error) = self.allow(conversation) {
                 return self.close(error::frame_reason(error));
             }
-            let reaction = match self.decoder.next(&mut input) {
+            let next = self.decoder.next(&mut input);
+            self.spending.heard(u64::from(!matches!(next, Ok(None))));
+            let reaction = match next {
                 Ok(None) => return Ingested::All,
                 Ok(Some(Message::Binary(frame))) => match conversation.hear(frame) {
                     Reaction::Full => {
@@ -575,7 +590,8 @@ impl Session {
         self.ack_asked.take_if(|asked| self.outbox.said_at().is_none_or(|said| said >= *asked));
         let ack = self.ack_asked.map(|asked| asked + self.timing.ack_silence);
         let theirs = conversation.due_has_changed().then(|| self.next_due(conversation));
-        let Some(due) = ack.into_iter().chain(theirs).min().map(Into::into) else { return };
+        let paid = self.spending.until();
+        let Some(due) = ack.into_iter().chain(theirs).chain(paid).min().map(Into::into) else { return };
         if due < timer.deadline() {
             timer.as_mut().reset(due);
             if timer.poll(cx).is_ready() {
@@ -614,7 +630,8 @@ impl Session {
         }
         self.ping_at = now + self.timing.ping;
         // Behind queued frames a ping would be late through no fault of the client; the stall rule watches over those.
-        if self.blocked || matches!(progress, Progress::Waiting(_)) {
+        let unread = self.blocked || self.spending.until().is_some();
+        if unread || matches!(progress, Progress::Waiting(_)) {
             return None;
         }
         self.pings_missed = if self.heard { 0 } else { self.pings_missed + 1 };
@@ -644,7 +661,8 @@ impl Session {
         // Due together with the ping at the latest, so that no time is too far away to be added.
         let theirs = conversation.due_in(now).map(|due_in| now + due_in.min(self.timing.ping));
         let ack = self.ack_asked.map_or(self.ping_at, |asked| asked + self.timing.ack_silence);
-        let due = self.ping_at.min(now + output).min(ack);
+        let paid = self.spending.until().filter(|until| *until > now).unwrap_or(self.ping_at);
+        let due = self.ping_at.min(now + output).min(ack).min(paid);
         theirs.map_or(due, |theirs| due.min(theirs))
     }
 
@@ -662,6 +680,7 @@ impl Session {
             }
         };
         tracing::trace!(?ending, reason = ?self.outbox.closing(), "a connection ends");
+        self.spending.end(&self.outbox.charged);
         self.outbox.abandon(reset);
     }
 

@@ -10,7 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::accounts::Full;
 use super::outbox::{Ended, Outbox, Place, Traffic};
+use super::spending::{OverBudget, Per};
 use crate::auth::{Authority, Holder, Revocation};
 use crate::hub::PeerSink;
 use crate::ids::{ConnId, DocName};
@@ -36,6 +38,7 @@ struct Registry {
     no_good: Counter,
     /// Handshakes and requests of pages from elsewhere.
     foreign: Counter,
+    over_budget: Arc<OverBudget>,
 }
 
 #[derive(Default)]
@@ -185,6 +188,17 @@ impl Sessions {
     /// Counts a connection that was turned away because there were too many.
     pub(super) fn note_over_the_cap(&self) {
         self.0.over_the_cap.add(1);
+    }
+
+    /// Counts a connection that was turned away because there were too many of its address or user.
+    pub(super) fn note_no_seat(&self, per: Per, full: Full) {
+        self.note_over_the_cap();
+        self.0.over_budget.note_refused(per, full);
+    }
+
+    /// Who has spent too much, to be counted.
+    pub(super) fn over_budget(&self) -> Arc<OverBudget> {
+        self.0.over_budget.clone()
     }
 
     /// Counts a handshake or a document name that was no good.

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::documents::{DocumentPeer, Documents};
 use super::session::Timing;
-use super::{Address, DrainFlag, Server, ServerOptions, Sessions, access};
+use super::{Address, DrainFlag, Server, ServerOptions, Sessions, Shares, access};
 use crate::auth::{Authority, Claims, DocPattern, Expected, Key, Keys, Revocations, SigningKey};
 use crate::config::{Origins, Proxies};
 use crate::hub::{Delivery, FrameKind, HubError, PeerSink, Readiness};
@@ -165,6 +165,7 @@ fn options() -> ServerOptions {
         origins: Origins::Any,
         proxies: Proxies::default(),
         tls: None,
+        shares: Shares::default(),
     }
 }
 

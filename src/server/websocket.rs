@@ -16,6 +16,7 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCod
 use super::Shared;
 use super::accept::Slot;
 use super::access;
+use super::accounts::Seat;
 use super::conversation::YWebsocket;
 use super::documents::Documents;
 use super::error::{self, Problem};
@@ -23,6 +24,7 @@ use super::hocuspocus::Hocuspocus;
 use super::line;
 use super::session::{First, Held, Session};
 use super::sessions::Registered;
+use super::spending::Spending;
 use crate::auth::{Denied, Grant, Holder, TokenError};
 use crate::ids::{DocName, DocNameError};
 use crate::wire::close::CloseReason;
@@ -104,8 +106,8 @@ pub(super) fn doc_name(path: &str, decode: bool) -> Result<DocName, DocNameError
 
 /// Who wants to be let in where.
 enum Visit {
-    /// One of y-sweet's, who has been let in.
-    YSweet(DocName, Grant),
+    /// One of y-sweet's, who has been let in, and has a place among those of its user.
+    YSweet(DocName, Grant, Option<Seat>),
     /// Whoever it turns out to be: the document that the path names, and a token, to be looked at then.
     Any { doc: Result<DocName, DocNameError>, token: Option<String> },
 }
@@ -127,18 +129,21 @@ pub(super) async fn upgrade<D: Documents>(
     }
     let token = access::token_of(headers, query).filter(|_| shared.judges.authority.is_some()).map(Cow::into_owned);
     let remote = shared.client(slot.as_ref(), headers);
+    let seat = shared.seat(slot.as_ref(), remote).map_err(|_| Problem::no_seat())?;
     let visit = match ysweet::socket_path(path) {
         Some(doc) => {
             let doc = doc.inspect_err(|_| shared.sessions.note_no_good())?;
             let grant = open(shared, &doc, token.as_deref(), remote).await?;
-            Visit::YSweet(doc, grant)
+            let user = shared.user_seat(&grant.holder).map_err(|_| Problem::no_seat())?;
+            Visit::YSweet(doc, grant, user)
         }
         // What of it is no good is told when the socket is a WebSocket (WIRE §6). A refused handshake looks like a network
         // error to browsers and is retried for ever, while a close frame stops clients that can be stopped (WIRE g6); and to
         // a Hocuspocus client the path means nothing.
         None => Visit::Any { doc: doc_name(path, shared.path_decode), token },
     };
-    tokio::spawn(serve(shared.clone(), on_upgrade, visit, remote, slot));
+    let spending = shared.spending(remote, seat);
+    tokio::spawn(serve(shared.clone(), on_upgrade, visit, remote, spending, slot));
     Ok(response)
 }
 
@@ -169,9 +174,10 @@ async fn serve<D: Documents>(
     on_upgrade: OnUpgrade,
     visit: Visit,
     remote: Option<SocketAddr>,
+    spending: Spending,
     slot: Option<Slot>,
 ) {
-    let begun = Box::pin(begin(shared, on_upgrade, visit, remote)).await;
+    let begun = Box::pin(begin(shared, on_upgrade, visit, remote, spending)).await;
     if let Some((rest, registered)) = begun {
         rest.await;
         drop(registered);
@@ -185,6 +191,7 @@ async fn begin<D: Documents>(
     on_upgrade: OnUpgrade,
     visit: Visit,
     remote: Option<SocketAddr>,
+    spending: Spending,
 ) -> Option<(Rest, Arc<Registered>)> {
     let (line, early) = match on_upgrade.await.map(line::take_over) {
         Ok(Some(taken_over)) => taken_over,
@@ -197,15 +204,16 @@ async fn begin<D: Documents>(
             return None;
         }
     };
-    let mut session = Session::new(line, shared.timing);
+    let mut session = Session::new(line, shared.timing, spending);
     let registered = Arc::new(shared.sessions.register(session.outbox().clone(), remote));
     let client = {
         let registered = registered.clone();
         move |session, token, held| Client { shared, session, registered, remote, token, held }
     };
     let rest = match visit {
-        Visit::YSweet(doc, grant) => {
+        Visit::YSweet(doc, grant, user) => {
             session.outbox().set_dialect(Dialect::YSweet);
+            session.outbox().charged.belongs_to(user);
             client(session, None, Some(Box::new(Held::rest(early)))).enter(doc, Ok(grant))
         }
         Visit::Any { doc, token } => match session.first(early).await {
@@ -258,6 +266,12 @@ impl<D: Documents> Client<D> {
         match grant.and_then(|grant| admit(&shared, &registered, &doc, grant)) {
             Ok(grant) => {
                 tracing::debug!(?remote, ?doc, access = %grant.access, "a client connects");
+                if !session.outbox().charged.has_user() {
+                    match shared.user_seat(&grant.holder) {
+                        Ok(seat) => session.outbox().charged.belongs_to(seat),
+                        Err(_) => return turn_away(&shared, session, held),
+                    }
+                }
                 shared.sessions.note_let_in();
                 let (sink, dialect) = (session.outbox().clone(), session.outbox().dialect());
                 match shared.documents.join(&doc, grant.access, Address::YWebsocket, sink) {
@@ -275,6 +289,13 @@ impl<D: Documents> Client<D> {
             }
         }
     }
+}
+
+/// Its user has too many connections already. Held for a while, since old clients come back at once (WIRE g6).
+fn turn_away<D: Documents>(shared: &Shared<D>, session: Session, held: Option<Box<Held>>) -> Rest {
+    let (min, max) = shared.timing.hold;
+    let hold = access::hold(shared.denied.fetch_add(1, Ordering::Relaxed), min, max);
+    Box::pin(session.deny("too many connections of this user", CloseReason::OverBudget, hold, held))
 }
 
 /// Enters a session in its document. Nothing of the document is touched.

@@ -13,6 +13,8 @@ pub enum CloseReason {
     Admin,
     /// The client reads too slowly even for diffs, or the server is overloaded.
     Overloaded,
+    /// It goes on to send, or to want done, far more than its share (WIRE §6: slowed first): come back later.
+    OverBudget,
     /// No token came, or one that is not good, or not any more.
     Unauthorized,
     /// The token does not open this document, or not any more.
@@ -68,6 +70,7 @@ impl CloseReason {
             | CloseReason::Reload
             | CloseReason::Admin
             | CloseReason::Overloaded
+            | CloseReason::OverBudget
             | CloseReason::Unchecked
             | CloseReason::TokenExpired
             | CloseReason::Garbage
@@ -94,6 +97,7 @@ impl CloseReason {
         match self {
             CloseReason::Restart | CloseReason::Reload | CloseReason::Admin => 1012,
             CloseReason::Overloaded
+            | CloseReason::OverBudget
             | CloseReason::Unchecked
             | CloseReason::StorageFailed
             | CloseReason::DiskFull
@@ -120,6 +124,7 @@ impl CloseReason {
             | CloseReason::Reload
             | CloseReason::Admin
             | CloseReason::Overloaded
+            | CloseReason::OverBudget
             | CloseReason::Unauthorized
             | CloseReason::Forbidden
             | CloseReason::Unchecked
@@ -138,6 +143,7 @@ impl CloseReason {
     pub fn comes_again(self) -> bool {
         match self {
             CloseReason::Overloaded
+            | CloseReason::OverBudget
             | CloseReason::Garbage
             | CloseReason::UpdateRefused
             | CloseReason::StorageFailed
@@ -170,6 +176,7 @@ impl CloseReason {
             CloseReason::TokenExpired => "token-expired",
             CloseReason::Deleted => "deleted",
             CloseReason::Overloaded => "overloaded",
+            CloseReason::OverBudget => "over-budget",
             CloseReason::Garbage => "garbage",
             CloseReason::UpdateRefused => "update-refused",
             CloseReason::Silent => "silent",
@@ -189,6 +196,7 @@ impl CloseReason {
             CloseReason::Reload => "document reloading",
             CloseReason::Admin => "closed by an admin",
             CloseReason::Overloaded => "client too slow or server overloaded",
+            CloseReason::OverBudget => "more than this connection's share, come back later",
             CloseReason::Unauthorized => "access denied: no valid token",
             CloseReason::Forbidden => "access denied: the token does not open this document",
             CloseReason::Unchecked => "access cannot be checked now",

@@ -358,6 +358,24 @@ pub fn validate(update: &[u8]) -> Result<(), WireError> {
     if clients.broken || deleting.broken { check_clients_unique(update) } else { Ok(()) }
 }
 
+/// How many structs a valid update has. Of one client, as nearly all have, the first bytes say it.
+pub fn structs(update: &[u8]) -> u64 {
+    let count = || -> Result<u64, WireError> {
+        let (mut walker, sections) = Walker::new(update)?;
+        let mut structs = 0;
+        for at in 0..sections {
+            let section = walker.section()?;
+            structs += section.structs;
+            let mut clock = section.clock;
+            for _ in 0..if at + 1 < sections { section.structs } else { 0 } {
+                clock = walker.next(section.client, clock)?.end();
+            }
+        }
+        Ok(structs)
+    };
+    count().unwrap_or(0)
+}
+
 fn read_id(reader: &mut Reader<'_>) -> Result<Id, WireError> {
     Ok(Id { client: read_client(reader)?, clock: read_clock(reader)? })
 }
@@ -588,6 +606,14 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn structs_are_counted_over_all_clients() {
+        let of_two = [2, 1, 9, 0, 0, 3, 2, 5, 0, 0, 1, 0, 1, 0];
+        assert_eq!((validate(&of_two), structs(&of_two)), (Ok(()), 3));
+        assert_eq!(structs(EMPTY), 0);
+        assert_eq!(structs(&[9]), 0, "what is no update has none");
+    }
 
     const TWICE: Result<(), WireError> = Err(WireError::Malformed("a client appears twice"));
 

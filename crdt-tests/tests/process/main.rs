@@ -6,6 +6,7 @@ mod admin_routes;
 mod audit;
 mod backup;
 mod backup_kills;
+mod budgets;
 mod cli;
 mod connections;
 mod converge;

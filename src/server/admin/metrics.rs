@@ -157,6 +157,22 @@ impl Api {
             "action",
             [("diff", traffic.caught_up), ("closed", counts.given_up)],
         );
+        page.family(
+            "weft_over_budget_total",
+            "counter",
+            "Who wanted more than its share (per), of what (budget); slowed: not read from until it was paid for, closed: for going on, refused: connections.",
+        );
+        for (per, budget, action, number) in self.sessions.over_budget().all() {
+            page.sample(
+                "weft_over_budget_total",
+                &[("per", per), ("budget", budget), ("action", action)],
+                number as f64,
+            );
+        }
+        for (budget, number) in self.hub.figures().slowed {
+            let labels = [("per", "document"), ("budget", budget), ("action", "slowed")];
+            page.sample("weft_over_budget_total", &labels, number as f64);
+        }
         page.counter("weft_malformed_messages_total", "Messages that could not be understood.", traffic.malformed);
     }
 

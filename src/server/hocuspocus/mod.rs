@@ -192,6 +192,14 @@ impl<D: Documents> Hocuspocus<D> {
         if !self.visits.contains_key(address) && !self.has_room() {
             return self.deny(address, TOO_MANY);
         }
+        if !self.outbox.charged.has_user() {
+            match self.shared.user_seat(&grant.holder) {
+                Ok(seat) => self.outbox.charged.belongs_to(seat),
+                // Told to leave one document, its client would not come back (h5).
+                Err(_) => return Reaction::End(CloseReason::OverBudget),
+            }
+        }
+        self.outbox.charged.opened();
         let address: Arc<str> = address.into();
         let waiting = match self.visits.remove(&address) {
             Some(Visit::Waiting(Waiting { frames, .. })) => frames,

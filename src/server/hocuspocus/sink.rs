@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use crate::hub::{Delivery, FrameKind, PeerSink};
+use crate::hub::{Charge, Delivery, FrameKind, PeerSink};
 use crate::server::outbox::{Outbox, Place};
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Address;
@@ -51,6 +51,10 @@ impl PeerSink for DocumentSink {
 
     fn is_idle(&self) -> bool {
         self.outbox.is_idle()
+    }
+
+    fn charge(&self, charge: Charge) {
+        self.outbox.charge(charge);
     }
 
     fn close(&self, reason: CloseReason) {

@@ -1,0 +1,342 @@
+//! P4, HARDENING §2: who wants more than its share is slowed, then sent away; others notice nothing, and who is honest is
+//! never slowed at all.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crdt_tests::admin::Admin;
+use crdt_tests::hocuspocus::{self, Line};
+use crdt_tests::js::{Client, Js, LATEST};
+use crdt_tests::message::{self, Writer};
+use crdt_tests::server::{DataDir, Options, Server};
+use crdt_tests::socket::Socket;
+use crdt_tests::tokens::Secret;
+use crdt_tests::wait::{PATIENCE, until};
+use serde_json::json;
+use weft::ids::Access;
+
+/// A binary frame as clients send it, masked with zeros.
+fn masked(payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x82];
+    match payload.len() {
+        len @ ..126 => frame.push(0x80 | len as u8),
+        len => {
+            frame.push(0xfe);
+            frame.extend(u16::try_from(len).expect("the tests send small ones").to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A sample of the metrics.
+fn metric(admin: &Admin, sample: &str) -> f64 {
+    let text = admin.get("/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')).map(str::parse);
+    line.unwrap_or_else(|| panic!("no {sample} in {text}")).expect("a number")
+}
+
+fn over_budget(admin: &Admin, per: &str, budget: &str, action: &str) -> f64 {
+    metric(admin, &format!("weft_over_budget_total{{per=\"{per}\",budget=\"{budget}\",action=\"{action}\"}}"))
+}
+
+/// Everything that was slowed, closed or refused, whoever it was.
+fn all_over_budget(admin: &Admin) -> Vec<String> {
+    let text = admin.get("/metrics").text();
+    let over = text.lines().filter(|line| line.starts_with("weft_over_budget_total{") && !line.ends_with(" 0"));
+    over.map(str::to_owned).collect()
+}
+
+/// Writes to one document until told to stop or sent away; gives the close code, and counts what went into the socket.
+fn flood(
+    addr: SocketAddr,
+    doc: &str,
+    frames: impl Fn(u64) -> Vec<u8>,
+    stop: &AtomicBool,
+    sent: &AtomicU64,
+) -> Option<u16> {
+    let mut socket = Socket::connect(addr, doc);
+    socket.pull(&[0]);
+    socket.stream().set_write_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let frame = frames(number);
+        let mut frame = &masked(&frame)[..];
+        while !frame.is_empty() && !stop.load(Ordering::Relaxed) {
+            // Slowed, a write times out: the socket is full.
+            match (&mut socket.stream()).write(frame) {
+                Ok(taken) => frame = frame.get(taken..).unwrap_or_default(),
+                Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                    socket.poll();
+                }
+                Err(_) => socket.poll(),
+            }
+            if let Some(code) = socket.closed {
+                return code;
+            }
+        }
+        sent.fetch_add(1, Ordering::Relaxed);
+    }
+    None
+}
+
+/// Edits of one and the other, each seen by the other; gives the longest time that took.
+fn sing(clients: &[Client<'_>; 2], rounds: u64) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for round in 0..rounds {
+        for (singer, listener) in [(0, 1), (1, 0)] {
+            let start = Instant::now();
+            clients[singer].run_with("map.set('song', args)", json!([round, singer]));
+            clients[listener]
+                .wait_with("JSON.stringify(map.get('song')) === JSON.stringify(args)", json!([round, singer]));
+            slowest = slowest.max(start.elapsed());
+        }
+        clients[0].ack();
+    }
+    slowest
+}
+
+/// WIRE §6, rate limited: back-pressure first; who goes on is closed with 1013, and is no better off for coming back.
+#[test]
+fn w6_a_flood_is_slowed_then_sent_away_and_its_room_goes_on() {
+    let data = DataDir::new();
+    let rates = "messages=100";
+    let server =
+        Options::new(data.path()).arg("--rate-per-connection").arg(rates).arg("--rate-patience").arg("3s").start();
+    let (admin, js) = (Admin::of(&server), Js::start());
+    let clients = [0, 1].map(|_| js.open(LATEST, &server, "flooded"));
+    js.synced(&clients.each_ref());
+    let addr = server.addr();
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let keepalive = |_| vec![1, 1, 0];
+    std::thread::scope(|scope| {
+        let flooded = scope.spawn(|| flood(addr, "flooded", keepalive, &stop, &sent));
+        until("the flood is slowed", PATIENCE, || {
+            (over_budget(&admin, "connection", "messages", "slowed") >= 1.0).then_some(())
+        });
+        let slowest = sing(&clients, 10);
+        assert!(slowest < Duration::from_secs(2), "an edit took {slowest:?} beside a flood");
+        assert_eq!(flooded.join().expect("it ends"), Some(1013));
+    });
+    assert_eq!(over_budget(&admin, "connection", "messages", "closed"), 1.0);
+    assert_eq!(metric(&admin, "weft_disconnects_total{code=\"1013\",reason=\"over-budget\"}"), 1.0);
+    // A minute's worth at once, and the rate for the six seconds or so that it was borne with; a read that has begun counts.
+    let received = metric(&admin, "weft_received_messages_total");
+    assert!((6_000.0..24_000.0).contains(&received), "{received} messages");
+    // Without its burst it is slowed at once.
+    let again = std::thread::scope(|scope| {
+        let flooded = scope.spawn(|| flood(addr, "flooded", keepalive, &stop, &sent));
+        let before = metric(&admin, "weft_received_messages_total");
+        assert_eq!(flooded.join().expect("it ends"), Some(1013));
+        metric(&admin, "weft_received_messages_total") - before
+    });
+    assert!(again < received / 2.0, "{again} messages after {received}");
+    sing(&clients, 3);
+    assert!(clients.iter().all(|client| client.opens() == 1), "a neighbour was disconnected");
+}
+
+/// Every kind is limited, and told apart.
+#[test]
+fn p4_each_budget_slows_its_own_kind_of_flood() {
+    let data = DataDir::new();
+    let rates = "messages=off,bytes=off,structs=off,cpu-ms=off,opens=off";
+    for (kind, rate) in [("bytes", "100000"), ("structs", "1000"), ("cpu-ms", "2")] {
+        let rates = format!("{rates},{kind}={rate}");
+        let server = Options::new(data.path()).arg("--rate-per-connection").arg(rates).start();
+        let admin = Admin::of(&server);
+        let addr = server.addr();
+        let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let writers: Vec<Vec<u8>> = {
+            let mut writer = Writer::new(1 + rate.len() as u64);
+            (0..20_000).map(|n| message::update(&writer.append(&format!("{n} {}", "much of it ".repeat(40))))).collect()
+        };
+        let edits = |number: u64| writers[number as usize % writers.len()].clone();
+        std::thread::scope(|scope| {
+            let flooded = scope.spawn(|| flood(addr, "much", edits, &stop, &sent));
+            until(kind, PATIENCE, || (over_budget(&admin, "connection", kind, "slowed") >= 1.0).then_some(()));
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(flooded.join().expect("it ends"), None, "it was not borne with for long yet");
+        });
+        let over = all_over_budget(&admin);
+        assert!(over.len() == 1 && over[0].contains(kind), "{over:?}");
+    }
+}
+
+/// Stock clients that paste, come back with a day's edits, and come many from one address: none of them is ever slowed.
+#[test]
+fn p4_honest_clients_are_never_slowed_by_default() {
+    let data = DataDir::new();
+    let server = Server::start(&data);
+    let (admin, js) = (Admin::of(&server), Js::start());
+    let [a, b] = [0, 1].map(|_| js.open(LATEST, &server, "honest"));
+    js.synced(&[&a, &b]);
+    a.run("text.insert(0, 'pasted '.repeat(4 << 20))");
+    a.ack();
+    b.wait("text.length === 7 * (4 << 20)");
+    b.disconnect();
+    b.run("for (let i = 0; i < 10000; i++) map.set('offline' + i % 100, i)");
+    b.connect();
+    b.synced();
+    // Each by itself, as fast as they go.
+    b.run("for (let i = 0; i < 10000; i++) map.set('typed', i)");
+    b.ack();
+    a.wait("map.get('typed') === 9999 && map.get('offline99') === 9999");
+    let crowd: Vec<Client<'_>> = (0..30).map(|_| js.open(LATEST, &server, "honest room")).collect();
+    js.synced(&crowd.iter().collect::<Vec<_>>());
+    for client in &crowd {
+        client.run("awareness.setLocalStateField('user', { name: 'somebody' }); text.insert(0, 'x')");
+    }
+    crowd[0].wait("text.length === 30");
+    assert_eq!(all_over_budget(&admin), Vec::<String>::new());
+}
+
+/// A WebSocket of somebody behind a proxy, or the status that it got instead.
+fn connect_from(server: &Server, doc: &str, from: &str) -> Result<TcpStream, String> {
+    let mut stream = TcpStream::connect(server.addr()).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    write!(stream, "GET /{doc} HTTP/1.1\r\nHost: weft\r\n{from}{handshake}\r\n\r\n").expect("writes");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte).expect("an answer") == 0 {
+            break;
+        }
+        head.extend_from_slice(&byte);
+    }
+    let head = String::from_utf8(head).expect("a head");
+    if !head.starts_with("HTTP/1.1 101") {
+        return Err(head);
+    }
+    say(&stream, &message::step1_empty());
+    Ok(stream)
+}
+
+fn say(stream: &TcpStream, message: &[u8]) {
+    let mut stream = stream;
+    stream.write_all(&masked(message)).expect("writes");
+}
+
+/// What one address may have, it has in all its connections together; which address that is, a declared proxy says. Who
+/// comes from loopback, and whom the proxy does not name, is not counted.
+#[test]
+fn p4_an_address_has_its_share_and_no_more() {
+    let data = DataDir::new();
+    let server = ["--trusted-proxy", "127.0.0.1", "--max-connections-per-address", "2"]
+        .iter()
+        .chain(&["--rate-per-address", "messages=5,opens=1"])
+        .fold(Options::new(data.path()), |options, arg| options.arg(*arg))
+        .start();
+    let admin = Admin::of(&server);
+    let from = |address: &str| format!("X-Forwarded-For: {address}\r\n");
+    let mut ada = vec![connect_from(&server, "a", &from("192.0.2.1")).expect("the first")];
+    ada.push(connect_from(&server, "b", &from("192.0.2.1")).expect("the second"));
+    let refused = connect_from(&server, "c", &from("192.0.2.1")).expect_err("the third of two");
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.to_lowercase().contains("retry-after"), "{refused}");
+    assert_eq!(over_budget(&admin, "address", "connections", "refused"), 1.0);
+    let bob = connect_from(&server, "a", &from("192.0.2.2")).expect("another address");
+    let nobody: Vec<TcpStream> = (0..5).map(|_| connect_from(&server, "a", "").expect("loopback")).collect();
+    drop(ada.pop());
+    let mut back = until("there is a place again", PATIENCE, || connect_from(&server, "b", &from("192.0.2.1")).ok());
+
+    // Both of the same address draw from the same minute's worth of 300.
+    for stream in [&ada[0], &back] {
+        for _ in 0..200 {
+            say(stream, &[1, 1, 0]);
+        }
+    }
+    until("they are slowed", PATIENCE, || (over_budget(&admin, "address", "messages", "slowed") >= 1.0).then_some(()));
+    for _ in 0..200 {
+        say(&bob, &[1, 1, 0]);
+        say(&nobody[0], &[1, 1, 0]);
+    }
+    say(&bob, &message::ack(7));
+    let mut bob = bob;
+    let mut heard = Vec::new();
+    while !heard.windows(3).any(|window| window == message::ack(7)) {
+        let mut piece = [0; 1024];
+        let taken = bob.read(&mut piece).expect("bob is answered");
+        assert!(taken > 0, "bob was sent away");
+        heard.extend_from_slice(&piece[..taken]);
+    }
+    // And to come and go costs as well: a minute's worth is 60.
+    let mut came = 0;
+    let refused = loop {
+        drop(back);
+        match until("a place or none", PATIENCE, || match connect_from(&server, "b", &from("192.0.2.1")) {
+            Err(_) if over_budget(&admin, "address", "opens", "refused") == 0.0 => None,
+            other => Some(other),
+        }) {
+            Ok(stream) => back = stream,
+            Err(refused) => break refused,
+        }
+        came += 1;
+        assert!(came < 200, "nobody counts who comes and goes");
+    };
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+}
+
+/// The same for a user, whatever the address: by the subject of its token, in every dialect.
+#[test]
+fn p4_a_user_has_its_share_and_no_more() {
+    let data = DataDir::new();
+    let secret = Secret::new(&data);
+    let server = ["--max-connections-per-user", "2", "--rate-per-user", "messages=5"]
+        .iter()
+        .fold(secret.options(&data), |options, arg| options.arg(*arg))
+        .start();
+    let (admin, js) = (Admin::of(&server), Js::start());
+    let token = |user: &str| secret.good_for(user, &["*"], Access::Write, 600);
+    let (ada, bob) = (token("ada"), token("bob"));
+    let path = |doc: &str, token: &str| format!("{doc}?token={token}");
+    let mut first = Socket::greet(server.addr(), &path("a", &ada));
+    let mut second = Line::connect(server.addr(), "");
+    second.join("b", &ada);
+    let mut third = Socket::greet(server.addr(), &path("c", &ada));
+    assert_eq!(third.until_closed(PATIENCE), Some(1013));
+    let mut fourth = Line::connect(server.addr(), "");
+    fourth.say("b", hocuspocus::auth(&ada));
+    assert_eq!(fourth.until_closed(PATIENCE), Some(1013));
+    assert_eq!(over_budget(&admin, "user", "connections", "refused"), 2.0);
+    // A stock client of another user is served, and so is one of ada's own once there is a place.
+    let other = js.open_with_tokens(LATEST, &server, "a", &[&bob]);
+    other.synced();
+    let own = js.open_with_tokens(LATEST, &server, "a", &[&ada]);
+    own.wait("me.closes.length >= 1");
+    first.close();
+    own.synced();
+    for _ in 0..400 {
+        second.say("b", [1, 1, 0]);
+    }
+    until("ada is slowed", PATIENCE, || (over_budget(&admin, "user", "messages", "slowed") >= 1.0).then_some(()));
+    other.run("text.insert(0, 'bob is not')");
+    other.ack();
+}
+
+/// A document that costs too much slows those who write to it, and no other document.
+#[test]
+fn p4_a_document_has_its_share_and_no_more() {
+    let data = DataDir::new();
+    let server = Options::new(data.path()).arg("--rate-per-document").arg("messages=50").start();
+    let (admin, js) = (Admin::of(&server), Js::start());
+    let clients = [0, 1].map(|_| js.open(LATEST, &server, "elsewhere"));
+    js.synced(&clients.each_ref());
+    let addr = server.addr();
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let flooded = scope.spawn(|| flood(addr, "busy", |_| vec![1, 1, 0], &stop, &sent));
+        until("the document waits", PATIENCE, || {
+            (over_budget(&admin, "document", "messages", "slowed") >= 1.0).then_some(())
+        });
+        let slowest = sing(&clients, 5);
+        assert!(slowest < Duration::from_secs(2), "an edit of another document took {slowest:?}");
+        stop.store(true, Ordering::Relaxed);
+        flooded.join().expect("it ends");
+    });
+}

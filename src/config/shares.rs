@@ -1,0 +1,42 @@
+//! How much of the server's work anybody may have (HARDENING §2): what an operator says about it.
+
+use std::time::Duration;
+
+use super::ServeOptions;
+use crate::budget::{Rates, RatesGiven};
+use crate::limits::RATE_PATIENCE;
+
+/// How much of the server's work anybody may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShareSettings {
+    /// One connection.
+    pub connection: Rates,
+    /// All of one address.
+    pub address: Rates,
+    /// All of one user.
+    pub user: Rates,
+    /// One document.
+    pub document: Rates,
+    /// How long who wants far more is only slowed.
+    pub patience: Duration,
+    /// Connections of one address; `None` for any number.
+    pub address_connections_max: Option<usize>,
+    /// Connections of one user.
+    pub user_connections_max: Option<usize>,
+}
+
+impl ServeOptions {
+    /// What they say about shares.
+    pub(super) fn shares(&self) -> ShareSettings {
+        let limited = |given: Option<RatesGiven>| given.unwrap_or_default().or(Rates::default());
+        ShareSettings {
+            connection: self.rate_per_connection.unwrap_or_default().or(Rates::of_connection()),
+            address: limited(self.rate_per_address),
+            user: limited(self.rate_per_user),
+            document: limited(self.rate_per_document),
+            patience: self.rate_patience.map_or(RATE_PATIENCE, |period| period.0),
+            address_connections_max: self.max_connections_per_address,
+            user_connections_max: self.max_connections_per_user,
+        }
+    }
+}
