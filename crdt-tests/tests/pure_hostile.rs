@@ -207,6 +207,21 @@ fn overlapping_blocks_of_one_client_are_cut_before_yrs_sees_them() {
     assert_eq!(replica.content().unwrap().to_text(), "hello world");
 }
 
+/// Found by `fuzz/`: the beginning of the text is known as something else, so what is left of it would stand in an array,
+/// and text in an array is what yrs never comes to the end of.
+#[test]
+fn what_is_left_of_a_cut_struct_hangs_where_its_known_beginning_hangs() {
+    let arrays = [1, 2, 5, 0, 7, 1, 1, b'a', 0, 7, 0, 5, 0, 0, 0];
+    let text = [1, 1, 5, 1, 0x84, 5, 0, 3, b'x', b'y', b'z', 0];
+    let mut replica = with_peers();
+    assert!(say(&mut replica, A, ClientMessage::Update(&arrays)).broadcast.is_some());
+    let effects = say(&mut replica, B, ClientMessage::Update(&text));
+    assert_eq!(effects.close, [(B, CloseReason::UpdateRefused)]);
+    assert!(effects.append.is_empty() && effects.broadcast.is_none());
+    let state = replica.state().unwrap();
+    assert!(Replica::load([&state[..]], Seq(1)).is_ok());
+}
+
 #[test]
 fn a_circle_of_two_clients_is_never_integrated_by_half() {
     // Each of two structs wants to stand behind the other.

@@ -46,9 +46,9 @@ impl Report {
 
 /// What the head says; `None` when there is none that can be read.
 fn read_head(dir: &Path) -> io::Result<Option<Head>> {
-    match fs::read_to_string(head_file(dir)) {
-        Ok(text) if text.trim().is_empty() => Ok(Some(Head::default())),
-        Ok(text) => Ok(serde_json::from_str(&text).ok()),
+    match fs::read(head_file(dir)) {
+        Ok(text) if text.trim_ascii().is_empty() => Ok(Some(Head::default())),
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

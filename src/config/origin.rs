@@ -58,6 +58,9 @@ impl FromStr for Origin {
         if authority.is_empty() || !authority.bytes().all(in_authority) {
             return wrong("it has a host and perhaps a port, and nothing behind them");
         }
+        if authority.rsplit(']').next().is_some_and(|behind| behind.matches(':').count() > 1) {
+            return wrong("it has more than one port");
+        }
         // As browsers write it: in lower case, and without the port that the scheme has anyway.
         let (scheme, authority) = (scheme.to_ascii_lowercase(), authority.to_ascii_lowercase());
         let usual = match &*scheme {

@@ -188,6 +188,17 @@ impl Header {
         body.len() == self.body_len() && crc32c::crc32c_append(self.body_seed, body) == self.body_crc
     }
 
+    /// Whether a body whose checksum held can be one of this kind. Only a bug writes another; it is found while a segment
+    /// is judged as a whole, not while its records are put to use.
+    pub(super) fn body_is_valid(&self, body: &[u8]) -> bool {
+        let contents = match self.kind {
+            Kind::Update => true,
+            Kind::Deleted => self.update_len == DELETED_BYTES,
+            Kind::Seal => self.body_len() == 0,
+        };
+        contents && body.get(..self.name_len).is_some_and(|name| DocName::parse_bytes(name).is_ok())
+    }
+
     /// Reads a header of a segment with this salt. Never trusts a length whose checksum does not hold.
     pub(super) fn decode(bytes: &[u8], salt: Salt) -> Decoded {
         let mut fields = Fields { bytes };

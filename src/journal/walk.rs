@@ -104,6 +104,9 @@ impl Walk {
             if !header.body_holds(body) {
                 return Ok(Step::Bad("a record has the wrong checksum"));
             }
+            if header.kind != Kind::Seal && !header.body_is_valid(body) {
+                return Ok(Step::Bad("a record's document name or contents are not valid"));
+            }
             Ok(match header.kind {
                 Kind::Update | Kind::Deleted => Step::Record(header),
                 Kind::Seal => Step::Seal(header),

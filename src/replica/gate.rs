@@ -87,6 +87,8 @@ pub enum Place<'a> {
     In(Id),
     /// Beside this struct.
     Beside(Id),
+    /// Behind the first of these and before the second.
+    Between(Id, Id),
     /// Nowhere: it is garbage-collected.
     Nowhere,
 }
@@ -304,9 +306,13 @@ fn accept<'a>(update: &'a [u8], cursor: &mut Cursor<'a>, item: &Struct<'a>) -> T
     cursor.run_structs += 1;
     let place = match (item.parent, item.origin, item.right_origin) {
         _ if item.kind == Kind::Gc => Place::Nowhere,
+        // What is left of a struct that was cut stands behind the tick that we know, which may be another's than it says:
+        // whoever writes two different structs at one clock is not believed about either.
+        (.., right) if skip > 0 => beside(Id { client: cursor.client, clock: cursor.ready - 1 }, right),
         (Parent::Root(name), ..) => Place::Root(name),
         (Parent::Item(id), ..) => Place::In(id),
-        (Parent::Implied, Some(id), _) | (Parent::Implied, None, Some(id)) => Place::Beside(id),
+        (Parent::Implied, Some(id), right) => beside(id, right),
+        (Parent::Implied, None, Some(id)) => Place::Beside(id),
         (Parent::Implied, None, None) => Place::Nowhere,
     };
     let carries = match item.kind {
@@ -318,6 +324,10 @@ fn accept<'a>(update: &'a [u8], cursor: &mut Cursor<'a>, item: &Struct<'a>) -> T
     };
     let from = std::mem::replace(&mut cursor.ready, item.end());
     Trait { from, to: item.end(), place, keyed: item.keyed, carries }
+}
+
+fn beside<'a>(left: Id, right: Option<Id>) -> Place<'a> {
+    right.map_or(Place::Beside(left), |right| Place::Between(left, right))
 }
 
 fn is_there(cursors: &[Cursor<'_>], known: &StateVector, id: Id) -> bool {

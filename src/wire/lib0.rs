@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// LEB128, at most 53 bits.
+    /// LEB128, at most 53 bits, in as few bytes as they need: what was taken is written again as it came.
     #[inline]
     pub fn var_uint(&mut self) -> Result<u64, WireError> {
         let first = self.u8()?;
@@ -88,25 +88,31 @@ impl<'a> Reader<'a> {
             }
             value |= group << shift;
             if byte < 0x80 {
-                return Ok(value);
+                return if byte == 0 { Err(WireError::IntegerPadded) } else { Ok(value) };
             }
             shift += 7;
         }
     }
 
     /// Signed integer: continuation, sign and 6 bits, then 7-bit groups. Its value is not needed anywhere; it is only
-    /// checked to be one and passed over.
+    /// checked to be one and passed over. Of more than 53 bits, lib0 would make another number, or throw.
     pub fn skip_var_int(&mut self) -> Result<(), WireError> {
         let mut byte = self.u8()?;
+        if byte < 0x80 {
+            return Ok(());
+        }
         let mut bits = 6;
-        while byte >= 0x80 {
+        loop {
             byte = self.u8()?;
-            bits += 7;
-            if bits > 62 {
+            let group = byte & 0x7f;
+            if bits > 48 || (bits == 48 && group > 0x1f) {
                 return Err(WireError::IntegerTooLarge);
             }
+            if byte < 0x80 {
+                return if byte == 0 { Err(WireError::IntegerPadded) } else { Ok(()) };
+            }
+            bits += 7;
         }
-        Ok(())
     }
 
     /// A length that must fit into what is left.
@@ -139,6 +145,11 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn var_string(&mut self) -> Result<&'a str, WireError> {
         std::str::from_utf8(self.var_bytes()?).map_err(|_| WireError::NotUtf8)
+    }
+
+    /// The next byte, which stays.
+    pub fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
     }
 
     /// Passes over one lib0 `Any` value, however nested, without recursion. Depth is at most [`ANY_DEPTH_MAX`].
@@ -252,6 +263,28 @@ mod tests {
         );
         assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f]).var_uint(), Ok(SAFE_INTEGER_MAX));
         assert_eq!(Reader::new(&[0x80; 20]).var_uint(), Err(WireError::IntegerTooLarge));
+    }
+
+    #[test]
+    fn integers_have_one_spelling() {
+        for padded in [&[0x80, 0][..], &[0xff, 0], &[0x81, 0x80, 0]] {
+            assert_eq!(Reader::new(padded).var_uint(), Err(WireError::IntegerPadded), "{padded:?}");
+            assert_eq!(Reader::new(padded).skip_var_int(), Err(WireError::IntegerPadded), "{padded:?}");
+        }
+        assert_eq!(Reader::new(&[0]).var_uint(), Ok(0));
+    }
+
+    #[test]
+    fn signed_integers_have_53_bits() {
+        // 6 bits and six times 7, which are 48, and 5 more.
+        let largest = |sign: u8| [0xbf | sign, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f];
+        assert_eq!(Reader::new(&largest(0)).skip_var_int(), Ok(()));
+        assert_eq!(Reader::new(&largest(0x40)).skip_var_int(), Ok(()), "below zero");
+        let mut larger = largest(0);
+        larger[7] = 0x20;
+        assert_eq!(Reader::new(&larger).skip_var_int(), Err(WireError::IntegerTooLarge));
+        assert_eq!(Reader::new(&[0xff; 12]).skip_var_int(), Err(WireError::IntegerTooLarge));
+        assert_eq!(Reader::new(&[0x40]).skip_var_int(), Ok(()), "JavaScript's -0");
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub enum WireError {
     /// More than 53 bits.
     #[error("an integer is larger than 53 bits")]
     IntegerTooLarge,
+    /// Written in more bytes than it needs: nothing honest does that.
+    #[error("an integer is written in more bytes than it needs")]
+    IntegerPadded,
     /// Entries announced that cannot fit into the bytes left.
     #[error("{count} entries are announced but only {remaining} bytes are left")]
     CountTooLarge {

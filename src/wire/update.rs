@@ -23,6 +23,8 @@ const HAS_ORIGIN: u8 = 0x80;
 const HAS_RIGHT_ORIGIN: u8 = 0x40;
 const HAS_PARENT_SUB: u8 = 0x20;
 const REF_BITS: u8 = 0x1f;
+/// How lib0's `Any` begins when it is an object.
+const ANY_OBJECT: u8 = 118;
 
 /// One clock tick of one client: the identity of a character, an element, a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -422,9 +424,11 @@ fn read_content<'a>(reader: &mut Reader<'a>, number: u8) -> Result<(Kind<'a>, Cl
             let number = reader.var_uint()?;
             match number {
                 0 | 1 | 2 | 4 | 6 => {}
-                3 | 5 => {
+                3 => {
                     read_key(reader)?;
                 }
+                // yrs 0.28.1 does not read the name behind it, and takes that for the next struct.
+                5 => return Err(WireError::Malformed("shared type Y.XmlHook is not supported")),
                 tag => return Err(WireError::UnknownTag { what: "shared type", tag }),
             }
             (Kind::Type(number as u8), 1)
@@ -438,6 +442,10 @@ fn read_content<'a>(reader: &mut Reader<'a>, number: u8) -> Result<(Kind<'a>, Cl
         }
         9 => {
             reader.var_string()?;
+            // Of options that are none, Yjs makes an exception.
+            if reader.peek() != Some(ANY_OBJECT) {
+                return Err(WireError::Malformed("the options of a sub-document are no object"));
+            }
             reader.skip_any()?;
             (Kind::Doc, 1)
         }
@@ -654,6 +662,21 @@ mod tests {
         assert_eq!(gc_of_len(CLOCK_MAX - 4), Ok(()));
         for len in [CLOCK_MAX - 3, CLOCK_MAX, 1 << 52] {
             assert!(matches!(gc_of_len(len), Err(WireError::TooLarge { .. })), "{len}");
+        }
+    }
+
+    /// Found by `fuzz/`: one such struct broke the document, and a client of Yjs that hears of the other one throws.
+    #[test]
+    fn what_yrs_misreads_and_what_yjs_throws_at_is_refused() {
+        let item = |content: &[u8]| validate(&[&[1, 1, 5, 0][..], content, &[0]].concat());
+        assert_eq!(item(&[7, 1, 1, b'x', 3, 1, b'p']), Ok(()), "an element has a name");
+        assert!(matches!(item(&[7, 1, 1, b'x', 5, 1, b'p']), Err(WireError::Malformed(_))), "and so has Y.XmlHook");
+        assert_eq!(item(&[9, 1, 1, b'a', 2, b'i', b'd', 118, 0]), Ok(()));
+        for options in [126, 127, 120] {
+            assert!(
+                matches!(item(&[9, 1, 1, b'a', 2, b'i', b'd', options]), Err(WireError::Malformed(_))),
+                "{options}"
+            );
         }
     }
 
