@@ -6,6 +6,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY src ./src
 COPY web ./web
 COPY crdt-tests ./crdt-tests
+COPY fuzz ./fuzz
 RUN cargo build --release --locked --bin weft
 
 FROM debian:bookworm-slim

@@ -89,7 +89,7 @@ const NAMED_ONCE: &[(&str, &[&str])] = &[
 const LINES_MAX: usize = 800;
 
 struct Source {
-    /// From `src` or `crdt-tests`, with slashes.
+    /// From `src`, `crdt-tests` or `fuzz`, with slashes.
     path: String,
     text: String,
 }
@@ -234,7 +234,7 @@ fn the_pure_rooms_read_no_clock_and_roll_no_dice() {
 #[test]
 fn every_file_says_what_it_is_for_and_leaves_nothing_lying_about() {
     let mut wrong = Vec::new();
-    for source in ["src", "crdt-tests"].into_iter().flat_map(sources) {
+    for source in ["src", "crdt-tests", "fuzz"].into_iter().flat_map(sources) {
         if !source.text.starts_with("//!") {
             wrong.push(format!("{}: does not open with //!", source.path));
         }

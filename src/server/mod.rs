@@ -60,7 +60,8 @@ use crate::budget::Rates;
 use crate::config::{Origins, Proxies, PublicUrl};
 use crate::hub::{Hub, PeerSink, Readiness};
 use crate::limits::{
-    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, MESSAGE_BYTES_MAX, RATE_PATIENCE,
+    ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, CONNECTIONS_MAX, MESSAGE_BYTES_MAX,
+    RATE_PATIENCE,
 };
 use crate::metrics::Reloads;
 use crate::wire::close::CloseReason;
@@ -145,6 +146,24 @@ impl Default for Shares {
             patience: RATE_PATIENCE,
             address: Allowance::default(),
             user: Allowance::default(),
+        }
+    }
+}
+
+impl ServerOptions {
+    /// Everybody may do everything, from anywhere: where nobody else can connect, as in tests.
+    pub fn open() -> Self {
+        Self {
+            connections_max: CONNECTIONS_MAX,
+            path_decode: true,
+            authority: None,
+            webhook: None,
+            demo: false,
+            public_url: None,
+            origins: Origins::Any,
+            proxies: Proxies::default(),
+            tls: None,
+            shares: Shares::default(),
         }
     }
 }

@@ -16,9 +16,8 @@ use tokio::sync::Semaphore;
 
 use super::documents::{DocumentPeer, Documents};
 use super::session::Timing;
-use super::{Address, DrainFlag, Server, ServerOptions, Sessions, Shares, access};
+use super::{Address, DrainFlag, Server, ServerOptions, Sessions, access};
 use crate::auth::{Authority, Claims, DocPattern, Expected, Key, Keys, Revocations, SigningKey};
-use crate::config::{Origins, Proxies};
 use crate::hub::{Delivery, FrameKind, HubError, PeerSink, Readiness};
 use crate::ids::{Access, DocName};
 use crate::limits::{GARBAGE_MESSAGES_MAX, MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, PINGS_PER_SECOND_MAX};
@@ -155,18 +154,7 @@ fn address() -> Address {
 }
 
 fn options() -> ServerOptions {
-    ServerOptions {
-        connections_max: 100,
-        path_decode: true,
-        authority: None,
-        webhook: None,
-        public_url: None,
-        demo: false,
-        origins: Origins::Any,
-        proxies: Proxies::default(),
-        tls: None,
-        shares: Shares::default(),
-    }
+    ServerOptions { connections_max: 100, ..ServerOptions::open() }
 }
 
 fn start(notes: &Notes) -> Server {

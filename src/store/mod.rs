@@ -28,6 +28,8 @@ mod keys;
 pub mod memory;
 mod record;
 pub mod sled;
+#[doc(hidden)]
+pub mod values;
 
 use std::ops::ControlFlow;
 
