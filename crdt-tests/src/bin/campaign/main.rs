@@ -1,6 +1,6 @@
 //! Long campaigns against the promise that nothing acked is ever lost (P1), with the code that CI runs for seconds.
 //!
-//! `cargo run --release -p crdt-tests --bin campaign -- [kill|stock|power-cut|nth|disk-full|flips|all] [--rounds N] [--seed S] [--threads N] [--only SCENARIO|KIND] [--ledger]`
+//! `cargo run --release -p crdt-tests --bin campaign -- [kill|stock|power-cut|nth|disk-full|flips|fuzz|all] [--rounds N] [--for 2h] [--seed S] [--threads N] [--only SCENARIO|KIND|TARGET] [--asan] [--keep] [--ledger]`
 //!
 //! Prints seeds and totals; `--ledger` enters them in `crdt-tests/LEDGER.md`, which says what each campaign does. Exit
 //! code 1 when a promise was broken.
@@ -11,7 +11,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crdt_tests::campaign::{Tally, full, nth, scenarios, stock, storm};
+use crdt_tests::campaign::{Tally, full, fuzz, nth, scenarios, stock, storm};
 use crdt_tests::flips;
 use crdt_tests::js;
 use crdt_tests::ledger::Totals;
@@ -21,7 +21,7 @@ use crdt_tests::seed;
 use record::Record;
 
 /// What can be named on the command line.
-const CAMPAIGNS: [&str; 6] = ["kill", "stock", "power-cut", "nth", "disk-full", "flips"];
+const CAMPAIGNS: [&str; 7] = ["kill", "stock", "power-cut", "nth", "disk-full", "flips", "fuzz"];
 /// Kills, and power cuts on each file system, unless `--rounds` says otherwise.
 const ROUNDS: usize = 210;
 /// Kills under stock clients of each kind, unless `--rounds` says otherwise.
@@ -33,6 +33,9 @@ const FLIPS_TIME: Duration = Duration::from_secs(4 * 3_600);
 /// Cases of the larger directory, unless `--rounds` says otherwise.
 const FLIPS_SAMPLE: usize = 3_000;
 
+/// How long targets are fuzzed, all of them together, unless `--for` says otherwise.
+const FUZZ_TIME: Duration = Duration::from_secs(2 * 3_600);
+
 /// What this program is called with when it works for itself.
 const FLIPS_WORKER: &str = "flips-worker";
 
@@ -43,8 +46,14 @@ struct Plan {
     rounds: Option<usize>,
     seed: u64,
     threads: usize,
-    /// Of the scenarios of nth and the kinds of stock clients, those whose name begins so.
+    /// How long, of campaigns that would never end by themselves.
+    time: Option<Duration>,
+    /// Of the scenarios of nth, the kinds of stock clients and the targets of fuzz, those whose name begins so.
     only: String,
+    /// Fuzz under AddressSanitizer.
+    asan: bool,
+    /// What fuzz finds new ways with goes into the corpus.
+    keep: bool,
     ledger: bool,
 }
 
@@ -108,6 +117,15 @@ fn run(campaign: &str, plan: &Plan, record: &mut Record) -> bool {
                 Some(flips(plan, flips::Size::Chunks, Some(FLIPS_SAMPLE)))
             });
         }
+        "fuzz" => {
+            let names: Vec<_> = fuzz::targets().into_iter().filter(|name| name.starts_with(&plan.only)).collect();
+            let name = if plan.asan { "under AddressSanitizer" } else { "guided" };
+            part(name, &mut || {
+                let (time, threads) = (plan.time.unwrap_or(FUZZ_TIME), plan.threads);
+                let plan = fuzz::Plan { time, threads, asan: plan.asan, keep: plan.keep, seed: plan.seed };
+                Some(fuzz::run(&fuzz::build(plan.asan), &names, &plan))
+            });
+        }
         other => unreachable!("{other} was checked"),
     }
     holds
@@ -143,7 +161,10 @@ fn plan() -> Plan {
         rounds: None,
         seed: rand::random::<u32>().into(),
         threads: 2,
+        time: None,
         only: String::new(),
+        asan: false,
+        keep: false,
         ledger: false,
     };
     let mut args = std::env::args().skip(1);
@@ -157,6 +178,9 @@ fn plan() -> Plan {
             "--seed" => plan.seed = number(),
             "--threads" => plan.threads = number().max(1) as usize,
             "--only" => plan.only = args.next().unwrap_or_else(|| usage("--only needs a value")),
+            "--for" => plan.time = Some(duration(&args.next().unwrap_or_else(|| usage("--for needs a value")))),
+            "--asan" => plan.asan = true,
+            "--keep" => plan.keep = true,
             "--ledger" => plan.ledger = true,
             "all" => plan.campaigns.extend(CAMPAIGNS.map(str::to_owned)),
             name if CAMPAIGNS.contains(&name) => plan.campaigns.push(arg),
@@ -169,10 +193,18 @@ fn plan() -> Plan {
     plan
 }
 
+/// `90s`, `30m` or `2h`.
+fn duration(text: &str) -> Duration {
+    let unit =
+        [("s", 1), ("m", 60), ("h", 3_600)].into_iter().find_map(|(unit, s)| Some((text.strip_suffix(unit)?, s)));
+    let seconds = unit.and_then(|(number, s)| Some(number.parse::<u64>().ok()? * s));
+    Duration::from_secs(seconds.unwrap_or_else(|| usage(&format!("not a time: {text}"))))
+}
+
 fn usage(problem: &str) -> ! {
     let campaigns = CAMPAIGNS.join("|");
     eprintln!(
-        "{problem}\nusage: campaign [{campaigns}|all] [--rounds N] [--seed S] [--threads N] [--only SCENARIO|KIND] [--ledger]"
+        "{problem}\nusage: campaign [{campaigns}|all] [--rounds N] [--for 2h] [--seed S] [--threads N] [--only SCENARIO|KIND|TARGET] [--asan] [--keep] [--ledger]"
     );
     std::process::exit(2);
 }
