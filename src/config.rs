@@ -180,6 +180,10 @@ pub struct ServeOptions {
     /// Connections at once of one user, by the subject of its token; further ones are closed (1013) [default: any number]
     #[arg(long, env = "WEFT_MAX_CONNECTIONS_PER_USER", value_name = "N")]
     pub max_connections_per_user: Option<usize>,
+    /// Documents in memory at once; when there are many, those without editors are put to sleep sooner, and further ones are not
+    /// opened (1013) [default: 100000]
+    #[arg(long, env = "WEFT_MAX_OPEN_DOCUMENTS", value_name = "N")]
+    pub max_open_documents: Option<usize>,
     /// Print the addresses as one JSON object
     #[arg(
         long,
@@ -612,6 +616,7 @@ impl ServeOptions {
             rate_per_document: self.rate_per_document.or(fallback.rate_per_document),
             rate_patience: self.rate_patience.or(fallback.rate_patience),
             max_connections_per_address: self.max_connections_per_address.or(fallback.max_connections_per_address),
+            max_open_documents: self.max_open_documents.or(fallback.max_open_documents),
             max_connections_per_user: self.max_connections_per_user.or(fallback.max_connections_per_user),
             json: self.json.or(fallback.json),
         }

@@ -137,6 +137,11 @@ pub struct PeerId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
+/// Somebody who may have several connections: a user, or an address where users have no names. Two that are equal are the
+/// same one while the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Principal(pub u64);
+
 /// A Yjs client id, below 2^53 (larger ones are refused by `wire`, because yrs would alias them).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u64);

@@ -1,5 +1,6 @@
 //! Every bound, with its unit and its reason. A queue, a buffer or a count that is not bounded here is a bug.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Longest document name, bytes (contract 2.2). With its NUL and a suffix it still fits one store key.
@@ -42,8 +43,16 @@ pub const MESSAGES_PER_FRAME_MAX: usize = 64;
 pub const AWARENESS_ENTRIES_MAX: u64 = 10_000;
 /// Most client ids (present or tombstone) in one document's awareness table.
 pub const AWARENESS_CLIENTS_MAX: usize = 10_000;
+/// Bytes of all states in one document: a thousand clients with 8 kB each, and what each newcomer is sent at once.
+pub const AWARENESS_BYTES_MAX: usize = 8 << 20;
 /// Most client ids whose presence one peer may own.
 pub const AWARENESS_CLIENTS_PER_PEER_MAX: usize = 16;
+/// Least time between two messages about presence in one document (HARDENING §2: 20 a second): the first change is told at
+/// once, those that follow together.
+pub const AWARENESS_PAUSE: Duration = Duration::from_millis(50);
+/// Whoever has claimed a client id may lose it to somebody else when it has not renewed its state so long, which stock clients
+/// do every 15 s: its line is half dead, and the same person may be back from another address.
+pub const AWARENESS_STALE: Duration = Duration::from_secs(20);
 /// A state that no live peer owns goes after this silence, as in y-protocols.
 pub const AWARENESS_ORPHAN_TTL: Duration = Duration::from_secs(30);
 /// A tombstone is kept this long, so that late echoes (WIRE g10) do not raise the dead.
@@ -94,6 +103,14 @@ pub const PORTIONS_OWN_BYTES_MAX: usize = 8 << 20;
 /// How often what was added while portions went out may go out in portions itself; then it is sent whole, or a document
 /// that is edited faster than a line takes it would never be brought to its end.
 pub const PORTIONS_ROUNDS_MAX: u32 = 3;
+/// Documents awake at once, unless `--max-open-documents` says otherwise; as many as connections, most of which have one.
+pub const DOCUMENTS_OPEN_MAX: usize = 100_000;
+/// In the last part of them, one in so many, documents without editors fall asleep sooner…
+pub const DOCUMENTS_HIGH_SHARE: usize = 4;
+/// …after this.
+pub const IDLE_AFTER_HIGH: Duration = Duration::from_millis(500);
+/// How often they are looked through then: each of them is woken for it.
+pub const RELIEVE_EVERY: Duration = Duration::from_secs(1);
 /// Documents loaded from the store at the same time.
 pub const LOADS_MAX: usize = 8;
 
@@ -300,6 +317,10 @@ pub const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
 pub const AUDIT_SEGMENT_BYTES: u64 = 1 << 20;
 /// …and how many of those are kept: some hundred thousand acts.
 pub const AUDIT_SEGMENTS_MAX: usize = 32;
+/// Callers of the admin API without a good credential that are recorded at once…
+pub const AUDIT_REFUSALS: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// …and then one in this time, with the number of those that were not: a flood of them would push out what admins did.
+pub const AUDIT_REFUSAL_EVERY: Duration = Duration::from_secs(60);
 /// Longest line of the audit log that is read; one that is written holds two names and a few words.
 pub const AUDIT_LINE_BYTES_MAX: u64 = 1 << 20;
 /// Flaws of an audit log that are named.

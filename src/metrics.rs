@@ -57,12 +57,14 @@ pub struct Reloads {
     pub revocations: Tries,
     /// Certificate and key of TLS.
     pub tls: Tries,
+    /// What the auth webhook is sent.
+    pub webhook: Tries,
 }
 
 impl Reloads {
     /// Each with its name.
-    pub fn all(&self) -> [(&'static str, &Tries); 3] {
-        [("keys", &self.keys), ("revocations", &self.revocations), ("tls", &self.tls)]
+    pub fn all(&self) -> [(&'static str, &Tries); 4] {
+        [("keys", &self.keys), ("revocations", &self.revocations), ("tls", &self.tls), ("webhook", &self.webhook)]
     }
 }
 

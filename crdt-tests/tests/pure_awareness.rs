@@ -9,6 +9,7 @@ use crdt_tests::sweep::sweep;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use weft::ids::{Access, ClientId, PeerId};
+use weft::limits::AWARENESS_PAUSE;
 use weft::replica::{Effects, Event, Replica};
 use weft::wire::awareness::{self, Entry};
 use weft::wire::dialect::Dialect;
@@ -80,6 +81,8 @@ struct Room {
     replica: Replica,
     clients: Vec<Client>,
     now: Instant,
+    /// When the replica wants a turn.
+    wake_at: Option<Instant>,
     next_peer: u64,
     sent: usize,
 }
@@ -95,11 +98,12 @@ impl Room {
             echoes: rng.random(),
         };
         let clients = (1..=5).map(client).collect();
-        Self { replica: Replica::new(), clients, now: Instant::now(), next_peer: 1, sent: 0 }
+        Self { replica: Replica::new(), clients, now: Instant::now(), wake_at: None, next_peer: 1, sent: 0 }
     }
 
     fn turn(&mut self, events: &[Event<'_>]) {
         let effects: Effects = self.replica.handle(events, self.now);
+        self.wake_at = effects.wake_at;
         for client in &mut self.clients {
             let Some(peer) = client.peer else { continue };
             client.down.extend(effects.presence.clone());
@@ -153,10 +157,24 @@ impl Room {
         }
     }
 
+    /// Time passes, and what was to come with it comes.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        if self.wake_at.is_some_and(|due| due <= self.now) {
+            self.turn(&[Event::Timer]);
+        }
+    }
+
+    /// What is told a little later, so that more can be told with it, is still to come.
+    fn holds_back(&self) -> bool {
+        self.wake_at.is_some_and(|due| due <= self.now + AWARENESS_PAUSE)
+    }
+
     fn settle(&mut self) {
         let busy = |client: &Client| !client.up.is_empty() || !client.down.is_empty();
         let mut rounds = 0;
-        while self.clients.iter().any(busy) {
+        while self.clients.iter().any(busy) || self.holds_back() {
+            self.pass(AWARENESS_PAUSE / 3);
             (0..5).for_each(|n| {
                 self.up(n);
                 self.down(n);
@@ -182,6 +200,7 @@ fn come_and_go(rng: &mut ChaCha8Rng, sleepers: bool) {
     let mut half_open = Vec::new();
     for step in 0..300 {
         let n = rng.random_range(0..5);
+        room.pass(Duration::from_millis(rng.random_range(0..20)));
         match (rng.random_range(0..24), room.clients[n].peer.is_some()) {
             (0, true) => half_open.push(room.disconnect(n)),
             (0..3, false) => room.connect(n),
@@ -238,6 +257,7 @@ fn g10_echoes_die_out_at_once() {
     (0..5).for_each(|n| room.connect(n));
     room.settle();
     room.sent = 0;
+    room.pass(AWARENESS_PAUSE);
     room.clients[0].set(Some("{\"cursor\":1}".to_owned()));
     room.settle();
     assert_eq!(room.sent, 5, "one cursor move is one message to each, its own client included (h12)");

@@ -9,11 +9,13 @@
 
 mod purse;
 mod rates;
+mod seldom;
 
 use crate::metrics::Counter;
 
 pub use self::purse::{Buckets, Purse};
 pub use self::rates::{Kind, Rates, RatesGiven};
+pub use self::seldom::Seldom;
 
 /// What something cost, by [`Kind`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -437,6 +437,7 @@ mod tests {
             reloads: Arc::default(),
             webhook: None,
             audit: None,
+            tls: None,
         };
         let server = AdminServer::start(
             Address::take(loopback).expect("a free port"),

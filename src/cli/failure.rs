@@ -95,7 +95,7 @@ impl From<HubError> for Failure {
                 Self::found(format!("{error}; other documents are not affected"))
             }
             HubError::CannotVacuum(_) => Self::found(error),
-            HubError::Draining | HubError::Reloading(_) | HubError::BackupRunning => {
+            HubError::Draining | HubError::Reloading(_) | HubError::BackupRunning | HubError::TooManyDocuments => {
                 Self::open(format!("{error}; try again in a moment"))
             }
             HubError::DiskFull(_) => Self::open(format!("{error}; free some space there, then try again")),

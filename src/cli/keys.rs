@@ -33,10 +33,15 @@ pub(super) fn keys(auth: &AuthSettings) -> Result<Option<Keys>, Failure> {
 
 /// The webhook that is to be asked beside them.
 pub(super) fn webhook(settings: &WebhookSettings) -> Result<Webhook, Failure> {
-    let WebhookSettings { url, secret, timeout, kept } = settings.clone();
-    let secret = secret.map(|path| files::bearer(&path)).transpose().map_err(Failure::open)?;
+    let secret = webhook_secret(settings)?;
+    let WebhookSettings { url, secret: _, timeout, kept } = settings.clone();
     Webhook::new(WebhookOptions { url, secret, timeout, kept })
         .map_err(|error| Failure::open(format!("the auth webhook cannot be asked: {error}")))
+}
+
+/// What it is sent, if anything is.
+pub(super) fn webhook_secret(settings: &WebhookSettings) -> Result<Option<String>, Failure> {
+    settings.secret.as_deref().map(files::bearer).transpose().map_err(Failure::open)
 }
 
 /// What tokens must say.

@@ -1,5 +1,5 @@
-//! SIGHUP: the files that keys, revocations and the certificate are in are read anew while everything goes on. A file that cannot be used
-//! changes nothing but a line in the log and a number in the metrics.
+//! SIGHUP: the files that keys, revocations, the certificate and the webhook's secret are in are read anew while everything
+//! goes on. A file that cannot be used changes nothing but a line in the log and a number in the metrics.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use tokio::signal::unix::Signal;
 use super::failure::Failure;
 use super::keys;
 use crate::auth::Authority;
-use crate::config::AuthSettings;
+use crate::config::{AuthSettings, WebhookSettings};
 use crate::data_dir;
 use crate::metrics::{Reloads, Tries};
-use crate::server::{Sessions, Tls};
+use crate::server::{Sessions, Tls, Webhook};
 
 /// What is read anew, and who must know.
 pub(super) struct Reload {
@@ -22,6 +22,8 @@ pub(super) struct Reload {
     pub(super) data: PathBuf,
     /// Who works with them; without it there is nothing to read.
     pub(super) authority: Option<Arc<Authority>>,
+    /// Who else is asked, and which file what it is sent is in.
+    pub(super) webhook: Option<(WebhookSettings, Arc<Webhook>)>,
     /// What TLS is spoken with, if it is.
     pub(super) tls: Option<Arc<Tls>>,
     /// Those who came in with what counts no more.
@@ -46,6 +48,10 @@ impl Reload {
     fn now(&self) {
         if let Some(tls) = &self.tls {
             note("tls", &self.reloads.tls, tls.reload().map_err(Failure::open));
+        }
+        if let Some((settings, webhook)) = self.webhook.as_ref().filter(|(settings, _)| settings.secret.is_some()) {
+            let secret = keys::webhook_secret(settings).map(|secret| webhook.replace_secret(secret));
+            note("webhook", &self.reloads.webhook, secret);
         }
         let Some(authority) = self.authority.as_deref() else {
             return tracing::info!(

@@ -120,6 +120,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         disk: Some(disk),
         quarantine: Some(data_dir.quarantine()),
         rates: settings.shares.document,
+        documents_max: settings.shares.documents_max,
         ..HubOptions::default()
     };
     let hub = runtime.block_on(open_hub(&data_dir, options)).map_err(Failure::open)?;
@@ -138,12 +139,14 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         reloads: reloads.clone(),
         webhook: webhook.clone(),
         audit: Some(audit),
+        tls: tls.clone(),
     };
     let sessions = Sessions::default();
     let reload = Reload {
         auth: settings.auth.clone(),
         data: data_dir.path().to_owned(),
         authority: authority.clone(),
+        webhook: settings.webhook.clone().zip(webhook.clone()),
         tls: tls.clone(),
         sessions: sessions.clone(),
         reloads,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ServeOptions;
 use crate::budget::{Rates, RatesGiven};
-use crate::limits::RATE_PATIENCE;
+use crate::limits::{DOCUMENTS_OPEN_MAX, RATE_PATIENCE};
 
 /// How much of the server's work anybody may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct ShareSettings {
     pub address_connections_max: Option<usize>,
     /// Connections of one user.
     pub user_connections_max: Option<usize>,
+    /// Documents awake at once.
+    pub documents_max: usize,
 }
 
 impl ServeOptions {
@@ -37,6 +39,7 @@ impl ServeOptions {
             patience: self.rate_patience.map_or(RATE_PATIENCE, |period| period.0),
             address_connections_max: self.max_connections_per_address,
             user_connections_max: self.max_connections_per_user,
+            documents_max: self.max_open_documents.unwrap_or(DOCUMENTS_OPEN_MAX),
         }
     }
 }

@@ -96,6 +96,8 @@ pub struct Figures {
     pub storage_errors: [(&'static str, u64); 3],
     /// How often a document had to wait since it had cost too much, by what: name and number.
     pub slowed: [(&'static str, u64); Kind::ALL.len()],
+    /// Documents that were not opened for a client since there were too many.
+    pub refused_documents: u64,
     /// Why nothing is written any more (S7).
     pub failed: Option<String>,
     /// The journal.
@@ -143,6 +145,7 @@ impl Hub {
                 ("read", stats.read_errors.get()),
             ],
             slowed: stats.slowed.get(),
+            refused_documents: self.inner.pressure.refused.get(),
             failed: self.inner.failure().clone(),
             journal: self.inner.journal.figures(),
         }

@@ -17,6 +17,7 @@ pub mod figures;
 mod import;
 mod mailbox;
 pub mod peer;
+mod pressure;
 mod quarantine;
 mod space;
 mod task;
@@ -49,13 +50,14 @@ use self::checkpoint::{Checkpoints, Compactions};
 use self::cut::Cuts;
 use self::figures::Stats;
 use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
+use self::pressure::Pressure;
 use self::space::Space;
 use self::task::Task;
 use self::vacuum::Vacuums;
 use crate::budget::Rates;
 use crate::ids::{Access, DocName, PeerId};
 use crate::journal::{DurableSink, Journal, JournalHealth};
-use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, IDLE_AFTER, LOADS_MAX};
+use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, DOCUMENTS_OPEN_MAX, IDLE_AFTER, LOADS_MAX};
 use crate::store::{DocHead, Listed, Store, StoreError};
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Address;
@@ -77,6 +79,7 @@ struct Inner {
     failure: Mutex<Option<String>>,
     loads: Semaphore,
     space: Space,
+    pressure: Pressure,
     checkpoints: Checkpoints,
     compactions: Compactions,
     vacuums: Vacuums,
@@ -102,6 +105,8 @@ pub struct HubOptions {
     pub disk: Option<Disk>,
     /// What one document may cost; over it, those who write to it wait.
     pub rates: Rates,
+    /// Documents awake at once; further ones are not woken for clients. What is asked by admins is not refused.
+    pub documents_max: usize,
 }
 
 impl Default for HubOptions {
@@ -113,6 +118,7 @@ impl Default for HubOptions {
             quarantine: None,
             disk: None,
             rates: Rates::default(),
+            documents_max: DOCUMENTS_OPEN_MAX,
         }
     }
 }
@@ -165,6 +171,9 @@ pub enum HubError {
     /// The bytes offered are not an acceptable update or state vector.
     #[error("the update is refused: {0}")]
     BadUpdate(String),
+    /// As many documents are awake as may be.
+    #[error("too many documents are open")]
+    TooManyDocuments,
     /// One at a time.
     #[error("another backup is being taken")]
     BackupRunning,
@@ -186,6 +195,7 @@ impl HubError {
             HubError::Deleted { .. } => CloseReason::Deleted,
             HubError::DiskFull(_) => CloseReason::DiskFull,
             HubError::CannotOpen { .. } => CloseReason::Unreadable,
+            HubError::TooManyDocuments => CloseReason::Overloaded,
             HubError::Storage(_)
             | HubError::CannotCompact { .. }
             | HubError::CannotVacuum(_)
@@ -220,6 +230,7 @@ impl Hub {
             journal,
             store,
             space: Space::new(options.disk.clone()),
+            pressure: Pressure::new(options.documents_max),
             options,
             awake: Mutex::default(),
             next_peer: AtomicU64::new(1),
@@ -245,6 +256,7 @@ impl Hub {
             tokio::spawn(inner.clone().compact_forever()).abort_handle(),
             tokio::spawn(inner.clone().watch_journal()).abort_handle(),
             tokio::spawn(inner.clone().watch_space()).abort_handle(),
+            tokio::spawn(inner.clone().relieve_forever()).abort_handle(),
         ];
         inner.background().extend(background);
         Ok(Hub { inner })
@@ -254,7 +266,7 @@ impl Hub {
     /// it not open, the sink is closed. Whatever a peer with [`Access::Read`] sends, it changes nothing.
     ///
     /// # Errors
-    /// [`HubError::Draining`].
+    /// [`HubError::Draining`], [`HubError::TooManyDocuments`].
     pub fn join(
         &self,
         doc: &DocName,
@@ -262,6 +274,7 @@ impl Hub {
         address: Address,
         sink: Arc<dyn PeerSink>,
     ) -> Result<PeerHandle, HubError> {
+        self.inner.admit(doc)?;
         let id = PeerId(self.inner.next_peer.fetch_add(1, Ordering::Relaxed));
         let mailbox = self.inner.post(doc, Mail::Join(id, access, address, sink))?;
         Ok(PeerHandle { id, mailbox })
@@ -270,8 +283,9 @@ impl Hub {
     /// Wakes a document, and returns when it can be joined: for those who must know before they let anybody in.
     ///
     /// # Errors
-    /// [`HubError::Deleted`], and whatever keeps it from being opened.
+    /// [`HubError::Deleted`], [`HubError::TooManyDocuments`], and whatever keeps it from being opened.
     pub async fn open(&self, doc: &DocName) -> Result<(), HubError> {
+        self.inner.admit(doc)?;
         self.ask(doc, Query::StateVector).await.map(drop)
     }
 
@@ -483,6 +497,7 @@ impl Inner {
             mailbox.failed();
         }
         awake.insert(doc.clone(), mailbox.clone());
+        self.pressure.note(awake.len());
         tokio::spawn(Task::run(self.clone(), mailbox.clone()));
         Ok(mailbox)
     }
@@ -493,6 +508,7 @@ impl Inner {
             let mut awake = self.awake();
             if awake.get(&mailbox.doc).is_some_and(|current| Arc::ptr_eq(current, mailbox)) {
                 awake.remove(&mailbox.doc);
+                self.pressure.note(awake.len());
             }
             mailbox.close()
         };
@@ -505,6 +521,7 @@ impl Inner {
         let closed = mailbox.close_if_empty();
         if closed {
             awake.remove(&mailbox.doc);
+            self.pressure.note(awake.len());
         }
         closed
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::HubError;
 use super::mailbox::{Mail, Mailbox};
-use crate::ids::{Access, PeerId};
+use crate::ids::{Access, PeerId, Principal};
 use crate::wire::close::CloseReason;
 use crate::wire::message::ClientMessage;
 
@@ -61,6 +61,10 @@ pub trait PeerSink: Send + Sync + 'static {
     /// with `reason`, unless its dialect has a better way.
     fn refuse(&self, reason: CloseReason) {
         self.close(reason);
+    }
+    /// Who it is whose frames these are, if that can be told.
+    fn principal(&self) -> Option<Principal> {
+        None
     }
     /// Says what it has cost so far, for those who see to it that nobody costs too much.
     fn charge(&self, _charge: Charge) {}

@@ -227,6 +227,7 @@ impl Task {
             match next {
                 Mail::Join(id, access, address, sink) => {
                     events.push(Event::Joined(id, access, address.dialect()));
+                    events.extend(sink.principal().map(|principal| Event::Principal(id, principal)));
                     let address = self.addresses.join(address);
                     self.peers.insert(id, Connection::new(sink, address));
                 }
@@ -486,7 +487,7 @@ impl Task {
     }
 
     pub(super) fn idle_deadline(&self) -> Instant {
-        self.idle_since + self.hub.options.idle_after
+        self.idle_since + self.hub.pressure.idle_after(self.hub.options.idle_after)
     }
 
     /// Waits for mail, for the journal if somebody waits for it, or for the time to do something.

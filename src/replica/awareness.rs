@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::ids::{ClientId, Clock, PeerId};
+use crate::ids::{ClientId, Clock, PeerId, Principal};
 use crate::limits::{
-    AWARENESS_CLIENTS_MAX, AWARENESS_CLIENTS_PER_PEER_MAX, AWARENESS_ORPHAN_TTL, AWARENESS_TOMBSTONE_TTL,
+    AWARENESS_BYTES_MAX, AWARENESS_CLIENTS_MAX, AWARENESS_CLIENTS_PER_PEER_MAX, AWARENESS_ORPHAN_TTL, AWARENESS_PAUSE,
+    AWARENESS_STALE, AWARENESS_TOMBSTONE_TTL,
 };
 use crate::wire::awareness::{self, Entry};
 
@@ -18,16 +19,22 @@ use crate::wire::awareness::{self, Entry};
 #[derive(Debug, Default)]
 pub struct Awareness {
     clients: BTreeMap<ClientId, Presence>,
+    /// Bytes of their states.
+    bytes: usize,
     /// Whom a peer speaks for: the id that it announced first and alone is its own, others it merely brought along.
     own: BTreeMap<PeerId, ClientId>,
     /// The same the other way round; the latest claim counts.
     claims: BTreeMap<ClientId, PeerId>,
+    /// Who peers are, where that is known.
+    principals: BTreeMap<PeerId, Principal>,
     /// Peers that have answered us: what they say from now on may be an echo.
     settled: BTreeSet<PeerId>,
     /// How many present clients each peer introduced.
     introduced: BTreeMap<PeerId, usize>,
     /// Clients whose entry changed since [`Awareness::take_changes`].
     changed: BTreeSet<ClientId>,
+    /// When changes were last announced.
+    announced: Option<Instant>,
     /// When the next entry expires…
     due: Option<Instant>,
     /// …unless something has changed since that was found out.
@@ -45,7 +52,18 @@ struct Presence {
     since: Instant,
 }
 
+impl Presence {
+    fn bytes(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.len())
+    }
+}
+
 impl Awareness {
+    /// Says who a peer is. Without it, it may be anybody.
+    pub fn introduce(&mut self, peer: PeerId, principal: Principal) {
+        self.principals.insert(peer, principal);
+    }
+
     /// The peer has answered our SyncStep1, so it has heard of the others. What stock clients say of themselves on opening
     /// comes earlier (WIRE §1).
     pub fn settle(&mut self, peer: PeerId) {
@@ -59,7 +77,7 @@ impl Awareness {
         let alone = entries.left() == 1;
         let mut tombstones = Vec::new();
         for entry in entries.map_while(Result::ok) {
-            if alone && entry.state.is_some() && self.may_claim(peer, entry.client) {
+            if alone && entry.state.is_some() && self.may_claim(peer, &entry, now) {
                 self.own.insert(peer, entry.client);
                 self.claims.insert(entry.client, peer);
                 if let Some(presence) = self.clients.get_mut(&entry.client)
@@ -93,9 +111,29 @@ impl Awareness {
     /// A client's first words are about itself, and about nobody else. Claiming by them moves ownership even when nothing
     /// else is new: a socket that replaces a dead one announces an unchanged clock (WIRE g12). Of a peer that is no longer
     /// new, the same words may be an echo (WIRE g10), so they only claim whom nobody speaks for.
-    fn may_claim(&self, peer: PeerId, client: ClientId) -> bool {
-        let spoken_for = || self.clients.get(&client).is_some_and(|presence| presence.owner.is_some());
-        !self.own.contains_key(&peer) && (!self.settled.contains(&peer) || !spoken_for())
+    ///
+    /// Somebody else's id cannot be claimed while that one is there, or anybody could speak for everybody; but one that has long
+    /// been silent may be the same person, whose old line is half dead.
+    fn may_claim(&self, peer: PeerId, entry: &Entry<'_>, now: Instant) -> bool {
+        if self.own.contains_key(&peer) {
+            return false;
+        }
+        let known = self.clients.get(&entry.client);
+        if self.is_claimed_by_another(peer, entry.client) {
+            return known.is_some_and(|known| {
+                known.state.is_some() && known.since + AWARENESS_STALE <= now && known.clock < entry.clock
+            });
+        }
+        !self.settled.contains(&peer) || known.is_none_or(|known| known.owner.is_none())
+    }
+
+    /// Whether somebody is here to speak for the client who is certainly not this peer's principal.
+    fn is_claimed_by_another(&self, peer: PeerId, client: ClientId) -> bool {
+        let Some(other) = self.claims.get(&client).filter(|other| **other != peer) else { return false };
+        match (self.principals.get(other), self.principals.get(&peer)) {
+            (Some(other), Some(own)) => other != own,
+            (None, _) | (_, None) => false,
+        }
     }
 
     /// WIRE g9 with ownership: newer clocks win; the same clock can only remove. Of somebody whose own socket lives, others
@@ -103,11 +141,15 @@ impl Awareness {
     fn accepts(&self, peer: PeerId, entry: &Entry<'_>) -> bool {
         let Some(known) = self.clients.get(&entry.client) else {
             // A tombstone of somebody unknown is no news.
-            return entry.state.is_some() && self.has_room_for(peer) && is_json(entry);
+            return entry.state.is_some() && self.has_room_for(peer) && self.has_bytes_for(entry) && is_json(entry);
         };
         let newer = known.clock < entry.clock;
         let removes = known.clock == entry.clock && entry.state.is_none() && known.state.is_some();
         if !(newer || removes) {
+            return false;
+        }
+        // Also of who shows nothing of itself now.
+        if self.is_claimed_by_another(peer, entry.client) && self.own.get(&peer) != Some(&entry.client) {
             return false;
         }
         if let Some(owner) = known.owner.filter(|owner| *owner != peer) {
@@ -116,7 +158,13 @@ impl Awareness {
                 return false;
             }
         }
-        is_json(entry)
+        self.has_bytes_for(entry) && is_json(entry)
+    }
+
+    fn has_bytes_for(&self, entry: &Entry<'_>) -> bool {
+        let known = self.clients.get(&entry.client).map_or(0, Presence::bytes);
+        let new = entry.state.map_or(0, str::len);
+        new <= known || self.bytes - known + new <= AWARENESS_BYTES_MAX
     }
 
     fn has_room_for(&self, peer: PeerId) -> bool {
@@ -134,7 +182,9 @@ impl Awareness {
         });
         presence.clock = entry.clock;
         presence.since = now;
+        self.bytes -= presence.bytes();
         presence.state = entry.state.map(Into::into);
+        self.bytes += presence.bytes();
         if presence.state.is_none() {
             hand_over(&mut self.introduced, presence, None);
         } else if presence.owner.is_none() && !claimed_by_other {
@@ -152,9 +202,10 @@ impl Awareness {
             self.claims.remove(&own);
         }
         self.settled.remove(&peer);
+        self.principals.remove(&peer);
         for (&client, presence) in &mut self.clients {
             if presence.owner == Some(peer) {
-                bury(presence, now);
+                bury(presence, now, &mut self.bytes);
                 self.changed.insert(client);
                 self.due_is_stale = true;
             }
@@ -167,11 +218,11 @@ impl Awareness {
         if !self.due_is_stale && self.due.is_none_or(|due| due > now) {
             return self.due;
         }
-        let changed = &mut self.changed;
+        let (changed, bytes) = (&mut self.changed, &mut self.bytes);
         let mut next: Option<Instant> = None;
         self.clients.retain(|&client, presence| {
             if presence.state.is_some() && presence.owner.is_none() && presence.since + AWARENESS_ORPHAN_TTL <= now {
-                bury(presence, now);
+                bury(presence, now, bytes);
                 changed.insert(client);
             }
             let due = match (&presence.state, presence.owner) {
@@ -189,6 +240,21 @@ impl Awareness {
         self.due_is_stale = next.is_some_and(|next| next <= now);
         self.due = next;
         next
+    }
+
+    /// As [`Awareness::take_changes`], but not twice within [`AWARENESS_PAUSE`]: then it says when, and what changes until then
+    /// goes along.
+    pub fn announce(&mut self, now: Instant) -> (Option<Bytes>, Option<Instant>) {
+        if self.changed.is_empty() {
+            return (None, None);
+        }
+        match self.announced.map(|last| last + AWARENESS_PAUSE).filter(|due| *due > now) {
+            Some(due) => (None, Some(due)),
+            None => {
+                self.announced = Some(now);
+                (self.take_changes(), None)
+            }
+        }
     }
 
     /// What changed since the last call, as one message with the last state of each client; `None` when nothing did.
@@ -232,7 +298,8 @@ fn hand_over(introduced: &mut BTreeMap<PeerId, usize>, presence: &mut Presence, 
     presence.owner = owner;
 }
 
-fn bury(presence: &mut Presence, now: Instant) {
+fn bury(presence: &mut Presence, now: Instant, bytes: &mut usize) {
+    *bytes -= presence.bytes();
     presence.state = None;
     presence.owner = None;
     presence.since = now;
@@ -362,6 +429,106 @@ mod tests {
         assert_eq!(table.take_changes(), None);
         table.apply(A, &message(&[(7, 2, Some("{}"))]), now);
         assert_eq!(decoded(table.take_changes()), [state(7, 2, "{}")]);
+    }
+
+    /// As [`Awareness::default`], with `A` and `B` two users.
+    fn of_two() -> Awareness {
+        let mut table = Awareness::default();
+        table.introduce(A, Principal(1));
+        table.introduce(B, Principal(2));
+        table
+    }
+
+    #[test]
+    fn g12_a_presence_is_taken_over_by_the_same_user_and_by_nobody_else() {
+        let (mut table, now) = (of_two(), Instant::now());
+        table.apply(A, &message(&[(7, 5, Some("{}"))]), now);
+        table.take_changes();
+        // B's first words are in A's name: to move its cursor, to end it with its own leaving, to be told of tombstones.
+        for forged in [5, 6, 100] {
+            table.apply(B, &message(&[(7, forged, Some("{\"forged\":true}"))]), now);
+            table.apply(B, &message(&[(7, forged, None)]), now);
+        }
+        table.leave(B, now);
+        assert_eq!(table.take_changes(), None);
+        // A on another socket, the old one being half dead.
+        let again = PeerId(3);
+        table.introduce(again, Principal(1));
+        table.apply(again, &message(&[(7, 5, Some("{}"))]), now);
+        table.leave(A, now);
+        assert_eq!((table.take_changes(), table.present()), (None, 1));
+        table.apply(again, &message(&[(7, 6, Some("{\"x\":1}"))]), now);
+        assert_eq!(decoded(table.take_changes()), [state(7, 6, "{\"x\":1}")]);
+    }
+
+    #[test]
+    fn who_shows_nothing_of_itself_is_not_shown_by_others() {
+        let (mut table, now) = (of_two(), Instant::now());
+        table.apply(A, &message(&[(7, 5, Some("{}"))]), now);
+        table.apply(A, &message(&[(7, 6, None)]), now);
+        table.take_changes();
+        table.apply(B, &message(&[(7, 7, Some("{\"forged\":true}"))]), now + 2 * AWARENESS_STALE);
+        assert_eq!(table.take_changes(), None);
+        table.apply(A, &message(&[(7, 7, Some("{}"))]), now);
+        assert_eq!(decoded(table.take_changes()), [state(7, 7, "{}")]);
+    }
+
+    #[test]
+    fn g12_who_comes_back_from_another_address_has_its_presence_when_the_old_line_is_silent() {
+        let (mut table, now) = (of_two(), Instant::now());
+        table.apply(A, &message(&[(7, 5, Some("{}"))]), now);
+        table.take_changes();
+        // What stock clients do: at once, and again every 15 s.
+        table.apply(B, &message(&[(7, 5, Some("{}"))]), now);
+        table.settle(B);
+        for (after_s, clock, shown) in [(15, 6, false), (30, 7, true), (45, 8, true)] {
+            let now = now + std::time::Duration::from_secs(after_s);
+            table.apply(B, &message(&[(7, clock, Some("{}"))]), now);
+            assert_eq!(table.take_changes().is_some(), shown, "{after_s}");
+        }
+        table.leave(A, now);
+        assert_eq!(table.present(), 1);
+        table.leave(B, now);
+        assert_eq!(table.present(), 0);
+    }
+
+    #[test]
+    fn a_lone_change_is_told_at_once_and_those_that_follow_together() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        let step = |table: &mut Awareness, clock, at| {
+            table.apply(A, &message(&[(7, clock, Some("{}"))]), at);
+            table.announce(at)
+        };
+        let (told, due) = step(&mut table, 1, now);
+        assert_eq!((decoded(told), due), (vec![state(7, 1, "{}")], None));
+        for clock in 2..10 {
+            assert_eq!(step(&mut table, clock, now + AWARENESS_PAUSE / 10), (None, Some(now + AWARENESS_PAUSE)));
+        }
+        let (told, due) = table.announce(now + AWARENESS_PAUSE);
+        assert_eq!((decoded(told), due), (vec![state(7, 9, "{}")], None));
+        assert_eq!(table.announce(now + AWARENESS_PAUSE), (None, None));
+        let (told, _) = step(&mut table, 10, now + 2 * AWARENESS_PAUSE);
+        assert_eq!(decoded(told), [state(7, 10, "{}")]);
+    }
+
+    #[test]
+    fn presence_is_bounded_in_bytes_and_what_is_gone_makes_room() {
+        let (mut table, now) = (Awareness::default(), Instant::now());
+        let large = format!("\"{}\"", "x".repeat(16_000)).leak();
+        let all = AWARENESS_BYTES_MAX / large.len();
+        for client in 0..=all as u64 {
+            table.apply(PeerId(client), &message(&[(client, 1, Some(large))]), now);
+        }
+        assert_eq!(table.present(), all, "the last one finds no room");
+        table.apply(PeerId(0), &message(&[(0, 2, Some("{}"))]), now);
+        table.leave(PeerId(1), now);
+        assert_eq!(table.bytes, (all - 2) * large.len() + 2);
+        table.apply(PeerId(1_000), &message(&[(1_000, 1, Some(large))]), now);
+        assert_eq!(table.present(), all);
+        for client in 0..=1_000 {
+            table.leave(PeerId(client), now);
+        }
+        assert_eq!((table.present(), table.bytes), (0, 0));
     }
 
     #[test]

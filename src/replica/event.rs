@@ -1,6 +1,6 @@
 //! What can happen to a document.
 
-use crate::ids::{Access, PeerId, Seq};
+use crate::ids::{Access, PeerId, Principal, Seq};
 use crate::wire::dialect::Dialect;
 use crate::wire::message::ClientMessage;
 
@@ -9,6 +9,8 @@ use crate::wire::message::ClientMessage;
 pub enum Event<'a> {
     /// A peer came, may do this much, and speaks this.
     Joined(PeerId, Access, Dialect),
+    /// A peer that came turns out to be this one.
+    Principal(PeerId, Principal),
     /// A peer may do this much from now on.
     Access(PeerId, Access),
     /// A peer has said something larger than any message may be, of which nothing is left.
@@ -52,6 +54,7 @@ impl Event<'_> {
             Event::Joined(..)
             | Event::Left(_)
             | Event::FellBehind(_)
+            | Event::Principal(..)
             | Event::Access(..)
             | Event::TooLarge(_)
             | Event::CaughtUp { .. }

@@ -200,6 +200,7 @@ impl Replica {
         for event in events {
             match *event {
                 Event::Joined(peer, access, dialect) => self.join(peer, access, dialect, &mut effects),
+                Event::Principal(peer, principal) => self.awareness.introduce(peer, principal),
                 Event::Access(peer, access) => {
                     if let Some(peer) = self.peers.get_mut(&peer) {
                         peer.access = access;
@@ -251,9 +252,10 @@ impl Replica {
         if let Err(broken) = self.finish(turn, &mut effects) {
             return Effects { broken: Some(broken), ..Effects::default() };
         }
-        let wake_at = self.awareness.expire(now);
-        effects.presence = self.awareness.take_changes();
-        effects.wake_at = wake_at;
+        let expiry = self.awareness.expire(now);
+        let (presence, more) = self.awareness.announce(now);
+        effects.presence = presence;
+        effects.wake_at = expiry.into_iter().chain(more).min();
         effects
     }
 

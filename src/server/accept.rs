@@ -86,8 +86,9 @@ impl Slots {
             self.clients.iter().for_each(|(sessions, _)| sessions.note_over_the_cap());
             return None;
         }
-        let mut slot = Occupied { remote, used: self.used.clone(), seat: None };
+        let mut slot = Occupied { remote, used: self.used.clone(), seat: None, sessions: None };
         if let Some((sessions, addresses)) = &self.clients {
+            slot.sessions = Some(sessions.clone());
             let seat = addresses.seat(remote.ip()).inspect_err(|full| sessions.note_no_seat(Per::Address, *full));
             slot.seat = seat.ok()?;
         }
@@ -102,11 +103,18 @@ pub(super) struct Slot(Arc<Occupied>);
 struct Occupied {
     remote: SocketAddr,
     used: Arc<AtomicUsize>,
+    /// Who counts those that take too long, if anybody.
+    sessions: Option<Sessions>,
     /// Among those of its address, where their number or what they spend is limited.
     seat: Option<Seat>,
 }
 
 impl Slot {
+    /// It took too long to say what it wants.
+    fn note_too_slow(&self) {
+        self.0.sessions.iter().for_each(Sessions::note_too_slow);
+    }
+
     /// Its place among those of its address, if it has one.
     pub(super) fn seat(&self) -> Option<Seat> {
         self.0.seat.clone()
@@ -215,7 +223,10 @@ async fn secure<F>(
     match shaken {
         Ok(Ok(stream)) => Box::pin(serve(stream, slot, body_bytes_max, filter, stop)).await,
         Ok(Err(error)) => tracing::debug!(%remote, %error, "a tls handshake failed"),
-        Err(_) => tracing::debug!(%remote, "a tls handshake took too long"),
+        Err(_) => {
+            slot.note_too_slow();
+            tracing::debug!(%remote, "a tls handshake took too long");
+        }
     }
 }
 
@@ -227,6 +238,7 @@ where
     F::Future: Send,
 {
     let remote = slot.remote();
+    let this = slot.clone();
     let inner = TowerToHyperService::new(warp::service(filter));
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(|body| Limited::new(body, body_bytes_max));
@@ -253,6 +265,9 @@ where
         }
     };
     if let Err(error) = served {
+        if error.is_timeout() {
+            this.note_too_slow();
+        }
         tracing::debug!(%remote, %error, "an http connection ended early");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::budget::{Bill, Buckets, Kind, Purse, Rates};
@@ -73,22 +73,29 @@ impl<K: Hash + Eq> Accounts<K> {
         Self { allowance, known: Mutex::new(Known { accounts: HashMap::new(), sweep_at: ACCOUNTS_KEPT }) }
     }
 
+    /// What is spent without a connection of one's own; `None` where nothing is limited.
+    pub(super) fn purse(&self, key: impl FnOnce() -> K) -> Option<Purse> {
+        if self.allowance.rates.is_unlimited() {
+            return None;
+        }
+        let account = self.known().account(key(), &self.allowance.rates);
+        *account.left.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        account.buckets.clone().map(Purse::new)
+    }
+
+    /// What is under this lock is never half changed, so a poisoned one is as good.
+    fn known(&self) -> MutexGuard<'_, Known<K>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A place for one more connection; `None` where nothing is limited.
     pub(super) fn seat(&self, key: impl FnOnce() -> K) -> Result<Option<Seat>, Full> {
         let Allowance { connections_max, rates } = &self.allowance;
         if connections_max.is_none() && rates.is_unlimited() {
             return Ok(None);
         }
-        // What is under this lock is never half changed, so a poisoned one is as good.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.accounts.len() >= known.sweep_at {
-            known.accounts.retain(|_, account| account.is_needed());
-            known.sweep_at = ACCOUNTS_KEPT.max(2 * known.accounts.len());
-        }
-        let account = known.accounts.entry(key()).or_insert_with(|| {
-            let buckets = (!rates.is_unlimited()).then(|| Arc::new(Buckets::full(rates)));
-            Arc::new(Account { connections: AtomicUsize::new(0), buckets, left: Mutex::new(Instant::now()) })
-        });
+        let mut known = self.known();
+        let account = known.account(key(), rates);
         // Only under the lock are they counted up.
         if connections_max.is_some_and(|max| account.connections.load(Ordering::Relaxed) >= max) {
             return Err(Full::Connections);
@@ -102,7 +109,21 @@ impl<K: Hash + Eq> Accounts<K> {
             }
         }
         account.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(Seat(Arc::new(Occupied(account.clone())))))
+        Ok(Some(Seat(Arc::new(Occupied(account)))))
+    }
+}
+
+impl<K: Hash + Eq> Known<K> {
+    fn account(&mut self, key: K, rates: &Rates) -> Arc<Account> {
+        if self.accounts.len() >= self.sweep_at {
+            self.accounts.retain(|_, account| account.is_needed());
+            self.sweep_at = ACCOUNTS_KEPT.max(2 * self.accounts.len());
+        }
+        let account = self.accounts.entry(key).or_insert_with(|| {
+            let buckets = (!rates.is_unlimited()).then(|| Arc::new(Buckets::full(rates)));
+            Arc::new(Account { connections: AtomicUsize::new(0), buckets, left: Mutex::new(Instant::now()) })
+        });
+        account.clone()
     }
 }
 
@@ -139,13 +160,23 @@ impl Addresses {
         Self { accounts: Accounts::new(allowance), proxies }
     }
 
+    /// As [`Accounts::purse`], for who is there.
+    pub(super) fn purse(&self, address: IpAddr) -> Option<Purse> {
+        let key = self.key(address)?;
+        self.accounts.purse(|| key)
+    }
+
     /// A place for a connection from there. Loopback has as much as it likes: it is the same machine, or a proxy on it that
     /// nobody has declared, behind which everybody is; and so has a declared proxy that does not say for whom it comes.
     pub(super) fn seat(&self, address: IpAddr) -> Result<Option<Seat>, Full> {
-        match accountable(address).filter(|_| !self.proxies.trusts(address)) {
+        match self.key(address) {
             Some(key) => self.accounts.seat(|| key),
             None => Ok(None),
         }
+    }
+
+    fn key(&self, address: IpAddr) -> Option<IpAddr> {
+        accountable(address).filter(|_| !self.proxies.trusts(address))
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn close_reason(error: &HubError) -> CloseReason {
         HubError::Deleted { .. } => CloseReason::Deleted,
         HubError::DiskFull(_) => CloseReason::DiskFull,
         HubError::CannotOpen { .. } => CloseReason::Unreadable,
+        HubError::TooManyDocuments => CloseReason::Overloaded,
         HubError::CannotCompact { .. } | HubError::CannotVacuum(_) => CloseReason::StorageFailed,
         HubError::NoSuchDocument(_) | HubError::Reloading(_) | HubError::BackupRunning => CloseReason::Reload,
     }
@@ -194,6 +195,12 @@ impl Problem {
         Self::unavailable("too many connections from here; come back when there are fewer")
     }
 
+    /// 429: more than the share of an address or a user.
+    pub(super) fn over_budget() -> Self {
+        let detail = "more than your share of this server; come back later";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "over-budget", "Too much is asked", detail)
+    }
+
     /// The response; its body is this problem as JSON.
     pub(super) fn into_response(self) -> Response<Bytes> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -215,7 +222,7 @@ impl Problem {
                 headers.insert(header::CONNECTION, header::HeaderValue::from_static("upgrade"));
                 headers.insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
             }
-            StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
             }
             _ => {}
@@ -235,7 +242,7 @@ impl From<HubError> for Problem {
                 let gone = Self::new(StatusCode::GONE, "document-deleted", "The document was deleted", detail);
                 Self { deleted_ms: Some(deleted_ms), ..gone }
             }
-            HubError::Draining | HubError::Reloading(_) => Self::unavailable(detail),
+            HubError::Draining | HubError::Reloading(_) | HubError::TooManyDocuments => Self::unavailable(detail),
             HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => {
                 let title = "The document's stored form cannot be used";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "document-damaged", title, detail)

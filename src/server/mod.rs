@@ -11,6 +11,7 @@ mod access;
 mod accounts;
 mod admin;
 mod body;
+mod certificate;
 mod conversation;
 mod demo;
 pub mod documents;
@@ -30,6 +31,7 @@ mod webhook;
 mod websocket;
 mod ysweet;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,6 +61,7 @@ use crate::auth::{Authority, Holder};
 use crate::budget::Rates;
 use crate::config::{Origins, Proxies, PublicUrl};
 use crate::hub::{Hub, PeerSink, Readiness};
+use crate::ids::Principal;
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, CONNECTIONS_MAX, MESSAGE_BYTES_MAX,
     RATE_PATIENCE,
@@ -180,6 +183,8 @@ struct Shared<D> {
     /// Which web pages are let in.
     pages: origin::Gate,
     proxies: Proxies,
+    /// Makes principals of names and addresses.
+    principals: RandomState,
     addresses: Arc<Addresses>,
     users: Accounts<Arc<str>>,
     budgets: Arc<Budgets>,
@@ -211,6 +216,16 @@ impl<D: Documents> Shared<D> {
         let Some(user) = &holder.subject else { return Ok(None) };
         let seat = self.users.seat(|| user.clone());
         seat.inspect_err(|full| self.sessions.note_no_seat(Per::User, *full))
+    }
+
+    /// Who a client is as far as can be told: a user by the subject of its token, else whoever is at its address.
+    fn principal(&self, holder: &Holder, client: Option<SocketAddr>) -> Option<Principal> {
+        let hash = match (&holder.subject, client) {
+            (Some(user), _) => self.principals.hash_one((Per::User.name(), user)),
+            (None, Some(client)) => self.principals.hash_one((Per::Address.name(), client.ip().to_canonical())),
+            (None, None) => return None,
+        };
+        Some(Principal(hash))
     }
 
     /// What a client spends.
@@ -282,6 +297,7 @@ impl Server {
             ysweet: YSweet::new(options.public_url.clone(), options.tls.is_some()),
             pages: origin::Gate::new(options.origins.clone()),
             proxies: options.proxies.clone(),
+            principals: RandomState::new(),
             addresses,
             users: Accounts::new(user),
             budgets: Arc::new(Budgets::new(connection, patience, sessions.over_budget())),
@@ -345,6 +361,8 @@ pub struct AdminOptions {
     pub webhook: Option<Arc<Webhook>>,
     /// Where what admins do is recorded.
     pub audit: Option<Arc<Audit>>,
+    /// What TLS is spoken with on the other listener, to be told.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Reads the list of revoked tokens as it is on disk, empty where there is none; blocks. It is kept also while no tokens

@@ -26,6 +26,7 @@ use super::error;
 use super::line::Writer;
 use super::spending::Charged;
 use crate::hub::{Charge, Delivery, FrameKind, PeerSink};
+use crate::ids::Principal;
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAME_COST, WRITE_FRAMES_MAX};
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Dialect;
@@ -360,6 +361,8 @@ pub(super) struct Outbox {
     pub(super) charged: Charged,
     /// What its client speaks, once that is known.
     dialect: OnceLock<Dialect>,
+    /// Who it is, where it has only one document; 0 for nobody knows.
+    principal: AtomicU64,
     socket: Writer,
     state: Mutex<State>,
 }
@@ -479,6 +482,7 @@ impl Outbox {
             heard: Heard::default(),
             charged: Charged::default(),
             dialect: OnceLock::new(),
+            principal: AtomicU64::new(0),
             socket,
             state: Mutex::new(state),
         }
@@ -536,6 +540,11 @@ impl Outbox {
     /// What the client turns out to speak; only the first word counts.
     pub(super) fn set_dialect(&self, dialect: Dialect) {
         let _ = self.dialect.set(dialect);
+    }
+
+    /// Who its client turns out to be.
+    pub(super) fn set_principal(&self, principal: Option<Principal>) {
+        self.principal.store(principal.map_or(0, |Principal(number)| number), Ordering::Relaxed);
     }
 
     /// A document has ended by itself, and its client was told; the connection's task is to know.
@@ -744,6 +753,11 @@ impl PeerSink for Outbox {
             None | Some(Dialect::YWebsocket | Dialect::Hocuspocus) => self.close(reason),
             Some(Dialect::YSweet) => tracing::debug!(reason = reason.name(), "a write is refused, its client stays"),
         }
+    }
+
+    fn principal(&self) -> Option<Principal> {
+        let number = self.principal.load(Ordering::Relaxed);
+        (number != 0).then_some(Principal(number))
     }
 
     fn charge(&self, charge: Charge) {

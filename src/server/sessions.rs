@@ -36,6 +36,8 @@ struct Registry {
     over_the_cap: Counter,
     /// Handshakes and document names that were no good.
     no_good: Counter,
+    /// Connections that did not come to a request in time.
+    too_slow: Counter,
     /// Handshakes and requests of pages from elsewhere.
     foreign: Counter,
     over_budget: Arc<OverBudget>,
@@ -157,7 +159,7 @@ pub(super) struct Counts {
     /// Of those, how many gave no sign of life or could not be served any more.
     pub(super) given_up: u64,
     /// Connections by what became of them.
-    pub(super) connects: [(&'static str, u64); 5],
+    pub(super) connects: [(&'static str, u64); 6],
 }
 
 impl Sessions {
@@ -204,6 +206,11 @@ impl Sessions {
     /// Counts a handshake or a document name that was no good.
     pub(super) fn note_no_good(&self) {
         self.0.no_good.add(1);
+    }
+
+    /// Counts a connection that did not come to a request in time.
+    pub(super) fn note_too_slow(&self) {
+        self.0.too_slow.add(1);
     }
 
     /// Counts a handshake or a request of a page that is not let in.
@@ -292,6 +299,7 @@ impl Sessions {
                 ("ok", self.0.let_in.get()),
                 ("auth", self.0.denied.get()),
                 ("limit", self.0.over_the_cap.get()),
+                ("timeout", self.0.too_slow.get()),
                 ("proto", self.0.no_good.get()),
                 ("origin", self.0.foreign.get()),
             ],

@@ -54,6 +54,16 @@ pub(super) struct OverBudget {
 }
 
 impl OverBudget {
+    /// Counts one that is made to wait.
+    pub(super) fn note_slowed(&self, per: Per, kind: Kind) {
+        self.slowed[per as usize].note(kind);
+    }
+
+    /// Counts one that is not served any more.
+    pub(super) fn note_closed(&self, per: Per, kind: Kind) {
+        self.closed[per as usize].note(kind);
+    }
+
     /// Counts a connection that found no place.
     pub(super) fn note_refused(&self, per: Per, why: Full) {
         match why {
@@ -93,6 +103,11 @@ pub(super) struct Budgets {
 impl Budgets {
     pub(super) fn new(rates: Rates, patience: Duration, over: Arc<OverBudget>) -> Self {
         Self { rates, patience, over, disgraced: Mutex::default(), disgraced_now: AtomicUsize::new(0) }
+    }
+
+    /// How long who goes on is only slowed.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn disgrace(&self, address: Option<IpAddr>) {
@@ -191,7 +206,6 @@ pub(super) struct Spending {
     seat: Option<Seat>,
     messages: u32,
     bytes: u32,
-    until: Option<Instant>,
     /// Made when there is something to pay.
     purses: Option<Box<Purses>>,
 }
@@ -200,6 +214,8 @@ struct Purses {
     own: Purse,
     address: Option<Purse>,
     user: Option<Purse>,
+    /// Nothing is read before.
+    until: Option<Instant>,
     /// How long it was made to wait, less half of the time that has passed.
     waited: Duration,
     /// When that was so.
@@ -208,7 +224,7 @@ struct Purses {
 
 impl Spending {
     pub(super) fn new(budgets: Arc<Budgets>, address: Option<IpAddr>, seat: Option<Seat>) -> Self {
-        Self { budgets, address, seat, messages: 0, bytes: 0, until: None, purses: None }
+        Self { budgets, address, seat, messages: 0, bytes: 0, purses: None }
     }
 
     /// Bytes that were read.
@@ -223,12 +239,12 @@ impl Spending {
 
     /// How long nothing is to be read, if that is so.
     pub(super) fn until(&self) -> Option<Instant> {
-        self.until
+        self.purses.as_ref()?.until
     }
 
     /// Whether more may be read. Looks at no clock unless there is something to settle.
     pub(super) fn verdict(&mut self, charged: &Charged) -> Verdict {
-        if let Some(until) = self.until {
+        if let Some(until) = self.until() {
             if Instant::now() < until {
                 return Verdict::Wait(until);
             }
@@ -256,21 +272,21 @@ impl Spending {
             }
         }
         let Some((per, kind, wait)) = longest else {
-            self.until = None;
+            purses.until = None;
             return Verdict::Go;
         };
         let wait = wait.min(RATE_PAUSE_MAX);
         purses.waited += wait;
         let is_over = purses.waited > budgets.patience;
-        if self.until.is_none() {
-            budgets.over.slowed[per as usize].note(kind);
+        if purses.until.is_none() {
+            budgets.over.note_slowed(per, kind);
         }
+        purses.until = Some(now + wait);
         if is_over {
-            budgets.over.closed[per as usize].note(kind);
+            budgets.over.note_closed(per, kind);
             budgets.disgrace(self.address);
             return Verdict::End;
         }
-        self.until = Some(now + wait);
         Verdict::Wait(now + wait)
     }
 
@@ -295,7 +311,7 @@ impl Spending {
             let buckets = if full { Buckets::full(&budgets.rates) } else { Buckets::empty(&budgets.rates) };
             let own = Purse::new(Arc::new(buckets));
             let address = seat.as_ref().and_then(Seat::purse);
-            Box::new(Purses { own, address, user: None, waited: Duration::ZERO, at: now })
+            Box::new(Purses { own, address, user: None, until: None, waited: Duration::ZERO, at: now })
         });
         if purses.user.is_none() {
             purses.user = charged.user_purse();

@@ -18,13 +18,22 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::certificate;
 use crate::auth::files;
 use crate::config::TlsSettings;
 
 /// A certificate and its key, as they were last read.
 pub struct Tls {
     files: TlsSettings,
-    config: RwLock<Arc<ServerConfig>>,
+    serving: RwLock<Serving>,
+}
+
+/// What is shown to those who come now.
+#[derive(Clone)]
+struct Serving {
+    config: Arc<ServerConfig>,
+    /// When the certificate ends, seconds since 1970, if it says so.
+    ends_s: Option<u64>,
 }
 
 /// Shows no key.
@@ -40,8 +49,8 @@ impl Tls {
     /// # Errors
     /// What is wrong with them, and what to do about it.
     pub fn open(files: TlsSettings) -> Result<Self, String> {
-        let config = RwLock::new(Arc::new(read(&files)?));
-        Ok(Self { files, config })
+        let serving = RwLock::new(read(&files)?);
+        Ok(Self { files, serving })
     }
 
     /// Reads both files anew, for connections that come from now on.
@@ -49,18 +58,27 @@ impl Tls {
     /// # Errors
     /// As [`Tls::open`]; nothing has changed then.
     pub fn reload(&self) -> Result<(), String> {
-        let config = Arc::new(read(&self.files)?);
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        let serving = read(&self.files)?;
+        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = serving;
         Ok(())
     }
 
     /// For one handshake.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        self.config.read().unwrap_or_else(PoisonError::into_inner).clone().into()
+        self.serving().config.into()
+    }
+
+    /// When the certificate ends, seconds since 1970, if it says so.
+    pub(super) fn ends_s(&self) -> Option<u64> {
+        self.serving().ends_s
+    }
+
+    fn serving(&self) -> Serving {
+        self.serving.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-fn read(files: &TlsSettings) -> Result<ServerConfig, String> {
+fn read(files: &TlsSettings) -> Result<Serving, String> {
     let TlsSettings { cert, key } = files;
     let wrong = |path: &PathBuf, why: String| format!("the file {} cannot be used for TLS: {why}", path.display());
     let text = files::open_to_all(cert).map_err(|error| error.to_string())?;
@@ -69,6 +87,7 @@ fn read(files: &TlsSettings) -> Result<ServerConfig, String> {
     if chain.is_empty() {
         return Err(wrong(cert, "it holds no certificate in PEM".to_owned()));
     }
+    let ends_s = chain.first().and_then(|own| certificate::ends_s(own));
     let text = files::owners_only(key).map_err(|error| error.to_string())?;
     // Never what the parser says, which may quote the file.
     let parsed = PrivateKeyDer::from_pem_slice(text.as_bytes());
@@ -78,7 +97,7 @@ fn read(files: &TlsSettings) -> Result<ServerConfig, String> {
         .with_single_cert(chain, parsed)
         .map_err(|error| wrong(cert, format!("{error}; is it the certificate of the key in {}?", key.display())))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Serving { config: Arc::new(config), ends_s })
 }
 
 /// A socket behind its handshake, shared by whoever reads and whoever writes.

@@ -26,6 +26,7 @@ use super::session::{First, Held, Session};
 use super::sessions::Registered;
 use super::spending::Spending;
 use crate::auth::{Denied, Grant, Holder, TokenError};
+use crate::hub::HubError;
 use crate::ids::{DocName, DocNameError};
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::{Address, Dialect};
@@ -269,13 +270,20 @@ impl<D: Documents> Client<D> {
                 if !session.outbox().charged.has_user() {
                     match shared.user_seat(&grant.holder) {
                         Ok(seat) => session.outbox().charged.belongs_to(seat),
-                        Err(_) => return turn_away(&shared, session, held),
+                        Err(_) => {
+                            let why = ("too many connections of this user", CloseReason::OverBudget);
+                            return turn_away(&shared, session, held, why);
+                        }
                     }
                 }
+                session.outbox().set_principal(shared.principal(&grant.holder, remote));
                 shared.sessions.note_let_in();
                 let (sink, dialect) = (session.outbox().clone(), session.outbox().dialect());
                 match shared.documents.join(&doc, grant.access, Address::YWebsocket, sink) {
                     Ok(peer) => Box::pin(session.run(YWebsocket::new(peer, dialect, grant.ends_s), held)),
+                    Err(HubError::TooManyDocuments) => {
+                        turn_away(&shared, session, held, ("too many documents are open", CloseReason::Overloaded))
+                    }
                     Err(error) => Box::pin(session.refuse(error::close_reason(&error))),
                 }
             }
@@ -291,11 +299,16 @@ impl<D: Documents> Client<D> {
     }
 }
 
-/// Its user has too many connections already. Held for a while, since old clients come back at once (WIRE g6).
-fn turn_away<D: Documents>(shared: &Shared<D>, session: Session, held: Option<Box<Held>>) -> Rest {
+/// There is no room for it. Held for a while, since old clients come back at once (WIRE g6).
+fn turn_away<D: Documents>(
+    shared: &Shared<D>,
+    session: Session,
+    held: Option<Box<Held>>,
+    (text, reason): (&'static str, CloseReason),
+) -> Rest {
     let (min, max) = shared.timing.hold;
     let hold = access::hold(shared.denied.fetch_add(1, Ordering::Relaxed), min, max);
-    Box::pin(session.deny("too many connections of this user", CloseReason::OverBudget, hold, held))
+    Box::pin(session.deny(text, reason, hold, held))
 }
 
 /// Enters a session in its document. Nothing of the document is touched.

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,13 +22,16 @@ use super::body::RequestBody;
 use super::documents::Documents;
 use super::error::Problem;
 use super::routes::content;
+use super::spending::{OverBudget, Per};
+use crate::budget::{Bill, Kind, Purse};
 use crate::config::PublicUrl;
 use crate::hub::Readiness;
 use crate::ids::{Access, DocName};
 use crate::limits::{
-    MESSAGE_BYTES_MAX, SUBJECT_BYTES_MAX, TOKEN_LIFETIME_S_MAX, YSWEET_BODIES_BYTES_MAX, YSWEET_SMALL_BODY_BYTES_MAX,
-    YSWEET_TOKEN_S,
+    MESSAGE_BYTES_MAX, RATE_PAUSE_MAX, SUBJECT_BYTES_MAX, TOKEN_LIFETIME_S_MAX, YSWEET_BODIES_BYTES_MAX,
+    YSWEET_SMALL_BODY_BYTES_MAX, YSWEET_TOKEN_S,
 };
+use crate::wire::update;
 use crate::wire::ysweet::{DocIdError, doc_id};
 
 /// What a caller wants.
@@ -137,7 +141,12 @@ pub(super) async fn answer<D: Documents>(
     remote: Option<SocketAddr>,
     body: RequestBody,
 ) -> Result<Response<Bytes>, Problem> {
-    permit(shared, &call, headers, query, remote).await?;
+    let user = permit(shared, &call, headers, query, remote).await?;
+    let mut share = Share::of(shared, user.as_ref(), remote);
+    let mut one = Bill::default();
+    one.add(Kind::Messages, 1);
+    one.add(Kind::Opens, 1);
+    share.spend(&one).await?;
     let documents = &shared.documents;
     Ok(match call {
         Call::CheckStore => json(&check_store(&shared.readiness())),
@@ -164,35 +173,76 @@ pub(super) async fn answer<D: Documents>(
         }
         Call::Update(doc) => {
             let update = read(shared, body, MESSAGE_BYTES_MAX).await?;
+            let mut bill = Bill::default();
+            bill.add(Kind::Bytes, update.len() as u64);
+            bill.add(Kind::Structs, update::structs(&update));
+            share.spend(&bill).await?;
             documents.merge(&doc, update).await.map_err(Problem::gone_missing)?;
             content("application/octet-stream", Bytes::new())
         }
     })
 }
 
-/// Whether the caller may do this.
+/// What a caller spends, of its user's and its address's.
+struct Share {
+    purses: Vec<(Per, Purse)>,
+    over: Arc<OverBudget>,
+    patience: Duration,
+}
+
+impl Share {
+    fn of<D: Documents>(shared: &Shared<D>, user: Option<&Arc<str>>, remote: Option<SocketAddr>) -> Self {
+        let user = user.and_then(|user| shared.users.purse(|| user.clone()));
+        let address = remote.and_then(|remote| shared.addresses.purse(remote.ip()));
+        let purses = address.map(|purse| (Per::Address, purse)).into_iter().chain(user.map(|purse| (Per::User, purse)));
+        Self { purses: purses.collect(), over: shared.sessions.over_budget(), patience: shared.budgets.patience() }
+    }
+
+    /// Waits until that can be spent, as who has a socket waits for its next message to be read.
+    async fn spend(&mut self, bill: &Bill) -> Result<(), Problem> {
+        let mut waited = Duration::ZERO;
+        for (per, purse) in &mut self.purses {
+            purse.charge(bill);
+            while let Some((kind, wait)) = purse.pay() {
+                let wait = wait.min(RATE_PAUSE_MAX);
+                if waited.is_zero() {
+                    self.over.note_slowed(*per, kind);
+                }
+                waited += wait;
+                if waited > self.patience {
+                    self.over.note_closed(*per, kind);
+                    return Err(Problem::over_budget());
+                }
+                tokio::time::sleep(wait).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the caller may do this, and which user it is, where it is one.
 async fn permit<D: Documents>(
     shared: &Shared<D>,
     call: &Call,
     headers: &HeaderMap,
     query: &str,
     remote: Option<SocketAddr>,
-) -> Result<(), Problem> {
-    let Some(authority) = shared.judges.authority.as_deref() else { return Ok(()) };
+) -> Result<Option<Arc<str>>, Problem> {
+    let Some(authority) = shared.judges.authority.as_deref() else { return Ok(None) };
     let wanted = match call {
         Call::Read(doc) => (doc, Access::Read),
         Call::Update(doc) => (doc, Access::Write),
         Call::CheckStore | Call::Create | Call::Authorize(_) => {
             let token = access::bearer(headers).unwrap_or_default();
             let admitted = authority.admit_admin(token, access::now_s());
-            return admitted.map(drop).map_err(|_| Problem::not_a_back_end());
+            return admitted.map(|_| None).map_err(|_| Problem::not_a_back_end());
         }
     };
     let (doc, access) = wanted;
     let token = access::token_of(headers, query);
     let granted = shared.judges.admit(token.as_deref(), doc, remote).await;
     let granted = granted.map_err(|denied| Problem::denied(&denied))?;
-    if granted.access >= access { Ok(()) } else { Err(Problem::read_only()) }
+    if granted.access >= access { Ok(granted.holder.subject) } else { Err(Problem::read_only()) }
 }
 
 /// Reads a body when there is room for it.

@@ -190,3 +190,21 @@ fn hardening_1_without_a_record_nothing_is_done() {
     assert!(refused.code == 3 && refused.stderr.contains("audit"), "{refused:?}");
     assert_eq!(Cli::on(data.path()).done(&["ls", "--json"]).json()["docs"].as_array().map(Vec::len), Some(1));
 }
+
+/// A flood of strangers is counted whole, and recorded so that it pushes out nothing of what admins did.
+#[test]
+fn hardening_1_strangers_are_recorded_now_and_then() {
+    let data = DataDir::new();
+    let server = Server::start(&data);
+    let admin = Admin::of(&server);
+    let stranger = Admin { credential: Some("guessed".to_owned()), ..admin.clone() };
+    for _ in 0..500 {
+        assert_eq!(stranger.send("GET", "/api/v1/docs").status, 401);
+    }
+    let text = admin.get("/metrics").text();
+    assert!(text.contains("\nweft_admin_refused_total 500\n"), "{text}");
+    let strangers: Vec<Value> = records(&data).into_iter().filter(|record| record["who"] == "stranger").collect();
+    assert!((10..15).contains(&strangers.len()), "{} of 500", strangers.len());
+    assert_eq!((&strangers[0]["result"], &strangers[0]["from"]), (&json!("unauthorized"), &json!("127.0.0.1")));
+    assert!(!records(&data).iter().any(|record| record.to_string().contains("guessed")));
+}

@@ -10,6 +10,7 @@ use crdt_tests::admin::Admin;
 use crdt_tests::hocuspocus::{self, Line};
 use crdt_tests::js::{Client, Js, LATEST};
 use crdt_tests::message::{self, Writer};
+use crdt_tests::process;
 use crdt_tests::server::{DataDir, Options, Server};
 use crdt_tests::socket::Socket;
 use crdt_tests::tokens::Secret;
@@ -282,6 +283,35 @@ fn p4_an_address_has_its_share_and_no_more() {
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
 }
 
+/// What is asked by HTTP is of the same share: it is answered later, and not at all for who does not stop asking.
+#[test]
+fn p4_what_is_asked_by_http_is_part_of_a_share() {
+    let data = DataDir::new();
+    let server = ["--trusted-proxy", "127.0.0.1", "--rate-per-address", "messages=1", "--rate-patience", "2s"]
+        .iter()
+        .fold(Options::new(data.path()), |options, arg| options.arg(*arg))
+        .start();
+    let (admin, addr) = (Admin::of(&server), server.addr());
+    let ask = move |from: &str| {
+        let mut stream = TcpStream::connect(addr).expect("connects");
+        let headers = format!("Host: 127.0.0.1\r\nX-Forwarded-For: {from}\r\nConnection: close");
+        write!(stream, "GET /d/none/as-update HTTP/1.1\r\n{headers}\r\n\r\n").expect("writes");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer.get(9..12).map(str::to_owned).expect("a status")
+    };
+    for _ in 0..60 {
+        assert_eq!(ask("192.0.2.1"), "404");
+    }
+    let crowd: Vec<_> = (0..12).map(|_| std::thread::spawn(move || ask("192.0.2.1"))).collect();
+    let statuses: Vec<String> = crowd.into_iter().map(|one| one.join().expect("it is answered")).collect();
+    assert!(statuses.iter().all(|status| status == "404" || status == "429"), "{statuses:?}");
+    assert!(statuses.iter().any(|status| status == "429"), "{statuses:?}");
+    assert!(over_budget(&admin, "address", "messages", "slowed") >= 1.0);
+    assert!(over_budget(&admin, "address", "messages", "closed") >= 1.0);
+    assert_eq!(ask("192.0.2.2"), "404");
+}
+
 /// The same for a user, whatever the address: by the subject of its token, in every dialect.
 #[test]
 fn p4_a_user_has_its_share_and_no_more() {
@@ -339,4 +369,73 @@ fn p4_a_document_has_its_share_and_no_more() {
         stop.store(true, Ordering::Relaxed);
         flooded.join().expect("it ends");
     });
+}
+
+/// HARDENING §2, many documents opened: memory bounded, existing rooms unaffected. In CI fewer names than a campaign would take.
+#[test]
+fn p4_who_opens_many_documents_finds_an_end_and_others_notice_nothing() {
+    const MAX: usize = 400;
+    const NAMES: usize = 6_000;
+    let data = DataDir::new();
+    let server = Options::new(data.path())
+        .arg("--max-open-documents")
+        .arg(MAX.to_string())
+        .arg("--rate-per-connection")
+        .arg("opens=off")
+        .start();
+    let (admin, js) = (Admin::of(&server), Js::start());
+    let clients = [0, 1].map(|_| js.open(LATEST, &server, "room"));
+    js.synced(&clients.each_ref());
+    sing(&clients, 2);
+    let before = process::rss_bytes(server.pid());
+    let (mut opened, mut refused, mut slowest) = (0, 0, Duration::ZERO);
+    let mut line: Option<Line> = None;
+    for name in 0..NAMES {
+        let mut current = line.take().unwrap_or_else(|| Line::connect(server.addr(), ""));
+        let name = format!("name {name}");
+        current.say(&name, hocuspocus::auth(""));
+        current.say(&name, message::step1_empty());
+        // It may be sent away at any of these; then it comes back.
+        let answered = |line: &mut Line| line.socket.next(PATIENCE).is_some();
+        if answered(&mut current) && current.socket.closed.is_none() {
+            current.say(&name, [7]);
+            opened += 1;
+        }
+        current.socket.poll();
+        match current.socket.closed {
+            Some(code) => {
+                assert_eq!(code, Some(1013));
+                refused += 1;
+            }
+            None => line = Some(current),
+        }
+        if opened % 1_000 == 0 {
+            slowest = slowest.max(sing(&clients, 1));
+        }
+        let open = metric_if(&admin, name.ends_with("99"), "weft_docs_open");
+        assert!(open <= MAX as f64, "{open} documents are open");
+    }
+    let grown = process::rss_bytes(server.pid()).saturating_sub(before);
+    println!(
+        "{opened} of {NAMES} names opened, {refused} refused, memory grew by {} kB, slowest edit {slowest:?}",
+        grown >> 10
+    );
+    assert!(refused > 0 && opened > MAX, "{opened} opened, {refused} refused");
+    assert!(metric(&admin, "weft_over_budget_total{per=\"server\",budget=\"documents\",action=\"refused\"}") >= 1.0);
+    assert!(grown < 64 << 20, "memory grew by {grown} bytes");
+    assert!(slowest < Duration::from_secs(2), "an edit took {slowest:?}");
+    drop(line);
+    // They fall asleep long before the half minute that documents stay otherwise; then there is room again.
+    let start = Instant::now();
+    until("most of them sleep", PATIENCE, || (metric(&admin, "weft_docs_open") < MAX as f64 * 0.8).then_some(()));
+    println!("room again after {:.1?}", start.elapsed());
+    let late = js.open(LATEST, &server, "another room");
+    late.synced();
+    sing(&clients, 1);
+    assert!(clients.iter().all(|client| client.opens() == 1), "a neighbour was disconnected");
+}
+
+/// Asks for a metric only now and then, since that takes time.
+fn metric_if(admin: &Admin, now: bool, sample: &str) -> f64 {
+    if now { metric(admin, sample) } else { 0.0 }
 }

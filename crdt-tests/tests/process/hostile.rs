@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crdt_tests::admin::Admin;
 use crdt_tests::cli::Cli;
 use crdt_tests::hostile::{self, Frame};
 use crdt_tests::js::{Client, Js, LATEST, State};
@@ -310,6 +311,9 @@ fn p4_broken_handshakes() {
             "a half-open handshake is still open"
         );
     }
+    let metrics = Admin::of(&server).get("/metrics").text();
+    let timeouts = metrics.lines().find_map(|line| line.strip_prefix("weft_connects_total{result=\"timeout\"} "));
+    assert!(timeouts.and_then(|n| n.parse::<u64>().ok()) >= Some(300), "{timeouts:?} of 300 are counted");
     canaries.check(&server);
     server.assert_alive();
 }

@@ -6,8 +6,10 @@ use crdt_tests::js::{Client, Js, VERSIONS};
 use crdt_tests::message::{self, Presence};
 use crdt_tests::server::{DataDir, Server};
 use crdt_tests::socket::Socket;
+use crdt_tests::tokens::Secret;
 use crdt_tests::wait::PATIENCE;
 use serde_json::json;
+use weft::ids::Access;
 
 /// "At once": below the 15 s after which stock clients renew their state anyway, and below their 30 s timeout.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -205,4 +207,88 @@ fn g10_a_burst_ends_with_the_last_state() {
     let told = watcher.told(95);
     assert!(told.is_sorted_by_key(|p| p.clock), "clocks went backwards");
     assert_eq!(told.last().map(|p| p.json.as_str()), Some("1000"));
+}
+
+/// HARDENING §2: who introduced a presence owns it. Another user's first words cannot be in its name, whatever the clock; the same
+/// user takes it over at once, the old line being half dead.
+#[test]
+fn hardening_2_a_presence_belongs_to_its_user() {
+    let data = DataDir::new();
+    let secret = Secret::new(&data);
+    let server = secret.options(&data).start();
+    let js = Js::start();
+    let token = |user: &str| secret.good_for(user, &["*"], Access::Write, 600);
+    let (ada, eve) = (token("ada"), token("eve"));
+    let [victim, friend] = [0, 1].map(|_| js.open_with_tokens(VERSIONS[2], &server, "owned", &[&ada]));
+    js.synced(&[&victim, &friend]);
+    victim.run("awareness.setLocalStateField('user', { name: 'ada' })");
+    sees(&friend, &victim, "ada");
+    let clock: u64 = victim.get("awareness.meta.get(doc.clientID).clock");
+    friend.run(
+        "me.changes = []; awareness.on('change', ({ updated, removed }) => me.changes.push(...updated, ...removed))",
+    );
+    for forged in [clock, clock + 1, clock + 1_000, (1 << 31) - 1] {
+        // The first words of a socket that has answered nothing yet: that is how clients introduce themselves.
+        let mut thief = Socket::connect(server.addr(), &format!("owned?token={eve}"));
+        thief.send(message::step1_empty());
+        thief.send(message::awareness(&[(victim.id, forged, r#"{"user":{"name":"eve"}}"#)]));
+        thief.send(message::awareness(&[(victim.id, forged, "null")]));
+        thief.ack();
+        thief.cut();
+    }
+    friend.ack();
+    assert_eq!(friend.run("me.changes"), json!([]), "somebody else's words were passed on");
+    sees(&friend, &victim, "ada");
+
+    // The same user, on another line: the client's own clock goes on.
+    let mut again = Socket::connect(server.addr(), &format!("owned?token={ada}"));
+    again.send(message::step1_empty());
+    again.send(message::awareness(&[(victim.id, clock + 1, r#"{"user":{"name":"ada again"}}"#)]));
+    sees(&friend, &victim, "ada again");
+    victim.cut_and_stay();
+    again.ack();
+    sees(&friend, &victim, "ada again");
+    again.cut();
+    sees_nothing_of(&friend, &victim);
+}
+
+/// HARDENING §2: at most 20 messages about presence a second in a document, of which the first is at once.
+#[test]
+fn hardening_2_presence_is_told_twenty_times_a_second() {
+    let data = DataDir::new();
+    let server = Server::start(&data);
+    let mut watcher = Watcher::join(&server, "storm");
+    let mut speakers: Vec<Watcher> = (0..5).map(|_| Watcher::join(&server, "storm")).collect();
+    let heard = |watcher: &Watcher| {
+        let frames = watcher.socket.frames.iter();
+        frames.filter(|frame| message::presences(frame).is_some_and(|entries| !entries.is_empty())).count()
+    };
+    let start = Instant::now();
+    let mut clock = 0;
+    while start.elapsed() < Duration::from_secs(2) {
+        clock += 1;
+        for (at, speaker) in speakers.iter_mut().enumerate() {
+            speaker.say(100 + at as u64, clock, "{}");
+        }
+        // Fast, but not so fast that the server hears of it much later.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let last = |watcher: &Watcher, client| watcher.told(client).last().map(|p| p.clock);
+    while (0..5).any(|at| last(&watcher, 100 + at) != Some(clock)) {
+        assert!(watcher.socket.next(PATIENCE).is_some(), "the last states did not come");
+    }
+    let (told, took) = (heard(&watcher), start.elapsed().as_secs_f64());
+    println!("{} changes in {took:.1} s: {told} messages", clock * 5);
+    assert!(told as f64 <= 20.0 * took + 2.0, "{told} messages in {took} s");
+    assert!(told >= 10, "{told} messages are too few to look alive");
+    // A lone one is not kept waiting, not even for a pause.
+    let mut fastest = Duration::MAX;
+    for clock in clock + 1..clock + 6 {
+        std::thread::sleep(Duration::from_millis(60));
+        let start = Instant::now();
+        speakers[0].say(100, clock, "{}");
+        watcher.until("a lone change", |p| p.client == 100 && p.clock == clock);
+        fastest = fastest.min(start.elapsed());
+    }
+    assert!(fastest < Duration::from_millis(40), "a lone change took {fastest:?}");
 }

@@ -63,6 +63,22 @@ fn reloads(server: &Server, result: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(&sample)?.parse().ok()).expect("is counted")
 }
 
+/// OPERATIONS: an operator is warned two weeks before.
+#[test]
+fn operations_the_end_of_the_certificate_is_told() {
+    let data = DataDir::new();
+    install(&data, "one.pem", "one.key");
+    let server = options(&data).start();
+    let text = Admin::of(&server).get("/metrics").text();
+    let left = text.lines().find_map(|line| line.strip_prefix("weft_cert_expiry_seconds ")?.parse::<f64>().ok());
+    // As `openssl x509 -enddate` says it.
+    let ends = 4_948_962_362.0 - std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64();
+    assert!(left.is_some_and(|left| (left - ends).abs() < 60.0), "{left:?} and not {ends}");
+    let data = DataDir::new();
+    let plain = Admin::of(&Server::start(&data)).get("/metrics").text();
+    assert!(!plain.contains("weft_cert_expiry_seconds"), "there is none");
+}
+
 fn hang_up(server: &Server, result: &str) {
     let before = reloads(server, result);
     server.signal(Signal::HUP);

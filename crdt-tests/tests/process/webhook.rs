@@ -274,3 +274,46 @@ fn c2_4_with_keys_the_webhook_and_the_token_must_agree() {
     hook.set(says("no"));
     assert_eq!(denied(&token("write")), Some(4403));
 }
+
+/// HARDENING §1, secrets: hot reload. A file that cannot be used changes nothing.
+#[test]
+fn hardening_1_what_the_hook_is_sent_is_read_anew() {
+    let data = DataDir::new();
+    let hook = Hook::start(answering());
+    let file = data.outer().join("hook.secret");
+    let write = |text: &str, mode: u32| {
+        let _ = std::fs::remove_file(&file);
+        std::fs::write(&file, text).expect("writes");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("sets");
+    };
+    write("first-secret-of-the-hook-0123456789", 0o600);
+    let path = crdt_tests::cli::path_str(&file);
+    let server = ["--auth-webhook", &hook.url(), "--auth-webhook-secret", path, "--auth-webhook-cache", "0s"]
+        .iter()
+        .fold(Options::new(data.path()), |options, arg| options.arg(*arg))
+        .start();
+    let sent = |doc: &str| {
+        let asked = hook.asked().len();
+        let mut socket = Socket::greet(server.addr(), &format!("{doc}?token=t"));
+        socket.next(PATIENCE).expect("an answer");
+        hook.asked()[asked].authorization.clone().expect("it is sent something")
+    };
+    let tries = |result: &str| {
+        let text = Admin::of(&server).get("/metrics").text();
+        let sample = format!("weft_reloads_total{{what=\"webhook\",result=\"{result}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&sample)?.parse::<u64>().ok()).expect("is counted")
+    };
+    let hang_up = |result: &str| {
+        let before = tries(result);
+        server.signal(rustix::process::Signal::HUP);
+        wait::until("the file was looked at", PATIENCE, || (tries(result) > before).then_some(()));
+    };
+    assert_eq!(sent("a"), "Bearer first-secret-of-the-hook-0123456789");
+    write("second-secret-of-the-hook-0123456789", 0o600);
+    assert_eq!(sent("b"), "Bearer first-secret-of-the-hook-0123456789", "not before the signal");
+    hang_up("ok");
+    assert_eq!(sent("c"), "Bearer second-secret-of-the-hook-0123456789");
+    write("third-secret-of-the-hook-0123456789", 0o644);
+    hang_up("failed");
+    assert_eq!(sent("d"), "Bearer second-secret-of-the-hook-0123456789");
+}

@@ -7,8 +7,10 @@ use bytes::Bytes;
 
 use super::call::Call;
 use crate::audit::{Audit, Entry};
+use crate::budget::Seldom;
 use crate::ids::DocName;
-use crate::limits::{DOC_NAME_BYTES_MAX, SUBJECT_BYTES_MAX};
+use crate::limits::{AUDIT_REFUSAL_EVERY, AUDIT_REFUSALS, DOC_NAME_BYTES_MAX, SUBJECT_BYTES_MAX};
+use crate::metrics::Counter;
 use crate::server::body::RequestBody;
 use crate::server::error::Problem;
 
@@ -55,6 +57,29 @@ pub(super) fn of(call: &Call) -> Option<Act> {
         Call::Backup => act("backup", None, None),
         Call::Revoke => act("revoke", None, None),
         Call::Vacuum { .. } => act("vacuum", None, None),
+    }
+}
+
+/// Calls of those who have no good credential: all are counted, some recorded.
+pub(super) struct Refusals {
+    pub(super) counted: Counter,
+    recorded: Seldom,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self { counted: Counter::default(), recorded: Seldom::new(AUDIT_REFUSAL_EVERY, AUDIT_REFUSALS) }
+    }
+}
+
+impl Refusals {
+    /// Counts one. What cannot be recorded of it changes nothing: it is refused either way.
+    pub(super) async fn note(&self, audit: Option<&Arc<Audit>>, from: Option<String>) {
+        self.counted.add(1);
+        let (Some(audit), Some(passed_over)) = (audit, self.recorded.now()) else { return };
+        let detail = (passed_over > 0).then(|| format!("and {passed_over} more since the last that is recorded"));
+        let entry = Entry { who: "stranger".to_owned(), from, act: "call".to_owned(), detail, ..Entry::default() };
+        let _ = record(audit, entry, Problem::unauthorized().kind().to_owned()).await;
     }
 }
 

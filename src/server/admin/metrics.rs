@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Api;
 use crate::hub::Readiness;
 use crate::metrics::{BOUNDS_US, Durations};
+use crate::server::access::now_s;
 use crate::server::error::Problem;
 use crate::wire::dialect::Dialect;
 
@@ -103,6 +104,18 @@ impl Api {
                 failed,
             );
         }
+        page.counter(
+            "weft_admin_refused_total",
+            "Calls of the admin API without a good credential.",
+            self.refusals.counted.get(),
+        );
+        if let Some(ends_s) = self.tls.as_ref().and_then(|tls| tls.ends_s()) {
+            page.gauge(
+                "weft_cert_expiry_seconds",
+                "How long the certificate of the public listener is still good.",
+                ends_s.saturating_sub(now_s()) as f64,
+            );
+        }
         // A store that cannot be asked is one of the things to be told, not a reason to tell nothing.
         if let Ok(storage) = self.hub.storage().await {
             let (disk, live) = (storage.disk_bytes as f64, storage.live_bytes as f64);
@@ -128,7 +141,7 @@ impl Api {
         }
         page.counters(
             "weft_connects_total",
-            "Connections by what became of them; limit: over the cap, origin: a page that is not let in, proto: no good handshake or document name.",
+            "Connections by what became of them; limit: over a cap, timeout: no whole request in time, origin: a page that is not let in, proto: no good handshake or document name.",
             "result",
             counts.connects,
         );
@@ -169,7 +182,13 @@ impl Api {
                 number as f64,
             );
         }
-        for (budget, number) in self.hub.figures().slowed {
+        let figures = self.hub.figures();
+        page.sample(
+            "weft_over_budget_total",
+            &[("per", "server"), ("budget", "documents"), ("action", "refused")],
+            figures.refused_documents as f64,
+        );
+        for (budget, number) in figures.slowed {
             let labels = [("per", "document"), ("budget", budget), ("action", "slowed")];
             page.sample("weft_over_budget_total", &labels, number as f64);
         }

@@ -39,11 +39,12 @@ use warp::http::{HeaderMap, Method, header};
 use warp::path::FullPath;
 use warp::{Filter, Reply};
 
+use self::acts::Refusals;
 use self::call::Call;
 use super::accept::Slot;
 use super::access::Admins;
 use super::error::Problem;
-use super::{AdminOptions, DrainFlag, ReadRevoked, Sessions, Webhook};
+use super::{AdminOptions, DrainFlag, ReadRevoked, Sessions, Tls, Webhook};
 use crate::audit::{Audit, Entry};
 use crate::auth::Authority;
 use crate::hub::Hub;
@@ -71,6 +72,10 @@ pub(super) struct Api {
     pub(super) webhook: Option<Arc<Webhook>>,
     /// What admins did.
     pub(super) audit: Option<Arc<Audit>>,
+    /// Who was not let in.
+    refusals: Refusals,
+    /// What TLS is spoken with on the public listener.
+    tls: Option<Arc<Tls>>,
     started: Instant,
     /// Room for large bodies, KiB.
     bodies: Semaphore,
@@ -78,7 +83,7 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn new(hub: Hub, sessions: Sessions, draining: DrainFlag, options: &AdminOptions) -> Self {
-        let AdminOptions { credential, authority, drain, reloads, webhook, audit, revoked } = options.clone();
+        let AdminOptions { credential, authority, drain, reloads, webhook, audit, revoked, tls } = options.clone();
         let bodies = Semaphore::new(ADMIN_BODIES_BYTES_MAX >> 10);
         let admins = Admins::new(credential, authority.clone());
         Self {
@@ -92,6 +97,8 @@ impl Api {
             reloads,
             webhook,
             audit,
+            refusals: Refusals::default(),
+            tls,
             started: Instant::now(),
             bodies,
         }
@@ -145,12 +152,18 @@ pub(super) fn filter(api: Api) -> impl Filter<Extract = (impl Reply + use<>,), E
         .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, slot: Option<Slot>, body| {
             let api = api.clone();
             async move {
+                let from = slot.map(|slot| slot.remote().ip().to_string());
                 let answer = match admit(&api.admins, &method, path.as_str(), &query, &headers) {
                     Ok((call, body_bytes, who)) => {
-                        let caller = Caller { who, from: slot.map(|slot| slot.remote().ip().to_string()) };
+                        let caller = Caller { who, from };
                         api.answer_on_record(call, caller, body_bytes, RequestBody::new(body, body_bytes)).await
                     }
-                    Err(problem) => Err(problem),
+                    Err(problem) => {
+                        if problem == Problem::unauthorized() {
+                            api.refusals.note(api.audit.as_ref(), from).await;
+                        }
+                        Err(problem)
+                    }
                 };
                 answer.unwrap_or_else(Answer::from)
             }

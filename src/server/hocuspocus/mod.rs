@@ -208,7 +208,8 @@ impl<D: Documents> Hocuspocus<D> {
         self.load.remove(&waiting);
         self.last_place += 1;
         let place = Address::Hocuspocus(address.clone());
-        let sink = Arc::new(DocumentSink::new(self.outbox.clone(), self.last_place, place.clone()));
+        let principal = self.shared.principal(&grant.holder, self.remote);
+        let sink = Arc::new(DocumentSink::new(self.outbox.clone(), self.last_place, place.clone(), principal));
         self.registered.enter_at(self.last_place, doc.clone(), grant.holder.clone(), sink.clone());
         // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
         let authority = self.shared.judges.authority.as_deref();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use crate::hub::{Charge, Delivery, FrameKind, PeerSink};
+use crate::ids::Principal;
 use crate::server::outbox::{Outbox, Place};
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Address;
@@ -16,13 +17,14 @@ pub(super) struct DocumentSink {
     outbox: Arc<Outbox>,
     pub(super) place: Place,
     pub(super) address: Address,
+    principal: Option<Principal>,
     /// The client has left the document, or was sent out of it.
     ended: AtomicBool,
 }
 
 impl DocumentSink {
-    pub(super) fn new(outbox: Arc<Outbox>, place: Place, address: Address) -> Self {
-        Self { outbox, place, address, ended: AtomicBool::new(false) }
+    pub(super) fn new(outbox: Arc<Outbox>, place: Place, address: Address, principal: Option<Principal>) -> Self {
+        Self { outbox, place, address, principal, ended: AtomicBool::new(false) }
     }
 
     /// Takes nothing more, and drops what waits.
@@ -51,6 +53,10 @@ impl PeerSink for DocumentSink {
 
     fn is_idle(&self) -> bool {
         self.outbox.is_idle()
+    }
+
+    fn principal(&self) -> Option<Principal> {
+        self.principal
     }
 
     fn charge(&self, charge: Charge) {

@@ -1,7 +1,7 @@
 //! One question to the webhook, over HTTP/1.1 on a connection of its own.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -45,14 +45,19 @@ pub(super) struct Granted {
 /// Knows where to ask. Has no `Debug`, since the URL and the secret are none of anybody's business.
 pub(super) struct Caller {
     url: WebhookUrl,
-    secret: Option<String>,
+    /// Replaced as a whole when it is read anew.
+    secret: RwLock<Option<String>>,
     tls: Option<TlsConnector>,
 }
 
 impl Caller {
     pub(super) fn new(url: WebhookUrl, secret: Option<String>) -> Result<Self, String> {
         let tls = if url.is_tls() { Some(trusting()?) } else { None };
-        Ok(Self { url, secret, tls })
+        Ok(Self { url, secret: RwLock::new(secret), tls })
+    }
+
+    pub(super) fn replace_secret(&self, secret: Option<String>) {
+        *self.secret.write().unwrap_or_else(PoisonError::into_inner) = secret;
     }
 
     /// What is granted; `None` for nothing. An error says why nothing is known.
@@ -67,7 +72,7 @@ impl Caller {
             .header(header::HOST, self.url.authority())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("weft/", env!("CARGO_PKG_VERSION")));
-        if let Some(secret) = &self.secret {
+        if let Some(secret) = &*self.secret.read().unwrap_or_else(PoisonError::into_inner) {
             let mut value = header::HeaderValue::try_from(format!("Bearer {secret}")).map_err(text)?;
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);

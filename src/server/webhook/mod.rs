@@ -104,6 +104,11 @@ impl Webhook {
         })
     }
 
+    /// From now on it is sent this.
+    pub fn replace_secret(&self, secret: Option<String>) {
+        self.caller.replace_secret(secret);
+    }
+
     /// What the hook grants the bearer of `token` in `doc`, no more than `known`, which its token is known to grant.
     pub(super) fn decide(
         self: &Arc<Self>,
