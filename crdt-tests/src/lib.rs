@@ -22,6 +22,7 @@ pub mod http;
 pub mod js;
 pub mod ledger;
 pub mod line;
+pub mod load;
 pub mod message;
 pub mod mount;
 pub mod npm;
