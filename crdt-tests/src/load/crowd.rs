@@ -14,6 +14,9 @@ use crate::message;
 /// How long anything may take that is not measured by how long it takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a client waits for the answer to its question whether all is safe (WIRE §2).
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
 /// What the server said to one client.
 #[derive(Debug, Clone, Default)]
 pub struct Told {
@@ -254,11 +257,16 @@ impl Crowd {
         self.nobody_left()
     }
 
-    /// Waits until every edit has reached everybody whom it was to reach, or patience ends; how many deliveries are missing.
+    /// Waits until every edit has reached everybody whom it was to reach, or none has come for as long as `patience`; how many
+    /// deliveries are missing.
     pub fn until_delivered(&mut self, patience: Duration) -> Outcome<u64> {
-        let deadline = Instant::now() + patience;
+        let mut deadline = Instant::now() + patience;
         while self.books.account.missing() > 0 && Instant::now() < deadline && self.books.closed.is_empty() {
+            let before = self.books.account.delivered;
             self.turn(deadline)?;
+            if self.books.account.delivered > before {
+                deadline = Instant::now() + patience;
+            }
         }
         Ok(self.books.account.missing())
     }
@@ -274,20 +282,30 @@ impl Crowd {
 
     fn until_safe(&mut self, lines: &[(usize, u64)], patience: Duration) -> Outcome<()> {
         let dialect = self.dialect();
-        if dialect != Dialect::Hocuspocus {
-            for (line, written) in lines {
-                self.swarm.say(*line, &message::ack(*written))?;
+        let deadline = Instant::now() + patience;
+        let mut at = 0;
+        while at < lines.len() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(format!("not within {} s: every write is acknowledged", patience.as_secs()));
+            }
+            if dialect != Dialect::Hocuspocus {
+                // As clients do: who has had no answer for some time asks again; y-sweet forgets some.
+                for (line, written) in &lines[at..] {
+                    self.swarm.say(*line, &message::ack(*written))?;
+                }
+            }
+            let again = Instant::now() + ASK_AGAIN.min(left);
+            while at < lines.len() && Instant::now() < again {
+                self.turn(again)?;
+                self.nobody_left()?;
+                while lines.get(at).is_some_and(|(line, written)| is_acked(dialect, &self.books.told[*line], *written))
+                {
+                    at += 1;
+                }
             }
         }
-        let mut at = 0;
-        self.until("every write is acknowledged", patience, |crowd| {
-            let is_safe = |(line, written): &(usize, u64)| is_acked(dialect, &crowd.books.told[*line], *written);
-            while lines.get(at).is_some_and(is_safe) {
-                at += 1;
-            }
-            at == lines.len() || !crowd.books.closed.is_empty()
-        })?;
-        self.nobody_left()
+        Ok(())
     }
 
     /// Sends one large update, or many small ones, as fast as the server takes them, and waits until it has taken all: until

@@ -283,6 +283,7 @@ fn document_size(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Point>> {
         let all = knowing([(1_000_000_007, letters), (client_id(7), token::BYTES as u64)].into_iter());
         crowd.push(line, updates.iter().chain([&mark]), &all, 2 * PATIENCE)?;
         drop(crowd);
+        bench.server.settle();
         bench.server.restart()?;
         let tree = bench.server.tree();
         let (rss, before) = (tree.rss(), tree.cpu_exact());
@@ -363,6 +364,7 @@ fn log_length(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Point>> {
         let start = began.elapsed();
         let whole = Whole { token: 0, bytes: edits * token::BYTES };
         let killed = reader::pull(&bench.server, &[ROOM.into()], whole)?.took;
+        bench.server.settle();
         bench.server.restart()?;
         let stopped = reader::pull(&bench.server, &[ROOM.into()], whole)?.took;
         found.push(Point {

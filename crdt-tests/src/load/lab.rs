@@ -1,6 +1,7 @@
 //! Where measurements are made: the programs, a directory on the disk that counts, the cores, and how large things are.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -75,12 +76,17 @@ impl Lab {
         made.map_err(|e| format!("cannot make a directory in {}: {e}", self.dir.display()))
     }
 
+    /// How long to wait for an edit when none has come: servers that lose some would stop everything.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.size.of(60, 3, 10))
+    }
+
     /// Starts a server on a fresh directory.
     pub fn start(&self, recipe: &Recipe) -> Outcome<Bench> {
         let dir = self.fresh_dir()?;
         let server = recipe.start(&self.programs, dir.path(), self.cores)?;
         // What beginning costs is not to be counted.
-        server.tree().quiet(std::time::Duration::from_secs(5));
+        server.tree().quiet(Duration::from_secs(5));
         Ok(Bench { server, dir })
     }
 }

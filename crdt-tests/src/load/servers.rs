@@ -272,9 +272,8 @@ impl Running {
         self.tree().quiet(Duration::from_secs(30));
     }
 
-    /// Stops it well, and starts it again, quiet.
+    /// Stops it well, and starts it again, quiet. What it was told since it last settled may not be stored.
     pub fn restart(&mut self) -> Outcome<()> {
-        self.settle();
         self.stop()?;
         self.begin()?;
         self.tree().quiet(Duration::from_secs(10));

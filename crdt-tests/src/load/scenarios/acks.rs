@@ -24,7 +24,7 @@ pub const CLOSED_LOOP: Scenario = Scenario {
     name: "acks",
     title: "64 writers, each waits for its ack before it writes again (only weft's mean: on disk)",
     servers: For::Ackers,
-    rounds: (3, 5),
+    rounds: (2, 5),
     aims: &[],
     run: closed_loop,
 };
@@ -34,7 +34,7 @@ pub const OPEN_LOOP: Scenario = Scenario {
     name: "acks-steady",
     title: "16 writers, 5,000 edits/s in all, open loop: how soon an ack comes",
     servers: For::Ackers,
-    rounds: (2, 3),
+    rounds: (1, 3),
     aims: &[("16 documents: p99", 10.0), ("1 document: p99", 10.0)],
     run: open_loop,
 };

@@ -46,9 +46,8 @@ fn run(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
         crowd.until_joined()?;
         crowd.push(line, [&history.state, &mark], &history.state_vector, PATIENCE)?;
     }
-    // Clients stay until it is stored, and are gone before the server ends.
-    crowd.pause(recipe.stored())?;
     drop(crowd);
+    bench.server.settle();
     bench.server.restart()?;
     let whole = Whole { token: 0, bytes: history.state.len() / 2 };
     let tree = bench.server.tree();
@@ -80,7 +79,8 @@ fn run(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
         Figure::cost("peak memory", "MB", peak as f64 / 1e6),
         Figure::note("the document as one update", "kB", bytes as f64 / 1e3),
     ];
-    if lab.round == 0 && lab.size != Size::Brief {
+    // Half a minute for some.
+    if lab.round == 0 && (lab.size == Size::Full || lab.size == Size::Quick && recipe.is_weft()) {
         std::thread::sleep(recipe.let_go());
         tree.quiet(Duration::from_secs(10));
         figures.push(Figure::cost("memory per document when all have left", "MB", per(tree.rss())));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::Outcome;
-use super::super::crowd::{Crowd, PATIENCE, client_id};
+use super::super::crowd::{Crowd, client_id};
 use super::super::figures::Figure;
 use super::super::lab::{Lab, Size};
 use super::super::servers::Recipe;
@@ -26,7 +26,7 @@ pub const FIVE_HUNDRED: Scenario = Scenario {
     name: "fan-out-500",
     title: "fan-out: 1 document, 500 readers, 200 edits/s",
     servers: For::All,
-    rounds: (3, 5),
+    rounds: (2, 5),
     aims: &[(CPU_PER_DELIVERY, 4.6), (P50, 1.3), (P99, 3.0), (MISSING, 0.0)],
     run: |lab, recipe| steady(lab, recipe, lab.size.of(20, 500, 500)),
 };
@@ -36,7 +36,7 @@ pub const FIFTY: Scenario = Scenario {
     name: "fan-out-50",
     title: "fan-out: 1 document, 50 readers, 200 edits/s",
     servers: For::All,
-    rounds: (3, 5),
+    rounds: (2, 5),
     aims: &[(CPU_PER_DELIVERY, 6.2), (P99, 1.0), (MISSING, 0.0)],
     run: |lab, recipe| steady(lab, recipe, lab.size.of(5, 50, 50)),
 };
@@ -65,7 +65,7 @@ const ROOM: &str = "fan-out";
 
 fn steady(lab: &Lab, recipe: &Recipe, readers: usize) -> Outcome<Vec<Figure>> {
     let rate = lab.size.of(50, 200, 200);
-    let span = Duration::from_millis(lab.size.of(500, 4_000, 10_000));
+    let span = Duration::from_millis(lab.size.of(500, 3_000, 10_000));
     let bench = lab.start(recipe)?;
     let tree = bench.server.tree();
     let mut crowd = Crowd::new(&bench.server)?;
@@ -77,11 +77,11 @@ fn steady(lab: &Lab, recipe: &Recipe, readers: usize) -> Outcome<Vec<Figure>> {
     crowd.typist(writer, 0);
     // Whatever is done once, such as compiling JavaScript.
     crowd.open_loop(rate, span / 4)?;
-    crowd.until_delivered(PATIENCE)?;
+    crowd.until_delivered(lab.patience())?;
     let before = (crowd.books.account.delivered, tree.cpu(), crowd.swarm.received_bytes);
     crowd.books.account.forget_times();
     crowd.open_loop(rate, span)?;
-    let missing = crowd.until_delivered(lab.size.of(PATIENCE, PATIENCE / 4, PATIENCE))?;
+    let missing = crowd.until_delivered(lab.patience())?;
     let cpu = (tree.cpu() - before.1).as_secs_f64();
     let account = &crowd.books.account;
     let deliveries = (account.delivered - before.0) as f64;
@@ -98,8 +98,8 @@ fn steady(lab: &Lab, recipe: &Recipe, readers: usize) -> Outcome<Vec<Figure>> {
 
 fn saturate(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
     let (readers, writers) = (lab.size.of(20, 500, 500), lab.size.of(2, 8, 8));
-    let span = Duration::from_millis(lab.size.of(200, 2_000, 5_000));
-    let windows: &[usize] = lab.size.of(&[4][..], &[1, 4, 16, 64, 256], &[1, 4, 16, 64, 256, 1_024]);
+    let span = Duration::from_millis(lab.size.of(200, 1_500, 5_000));
+    let windows: &[usize] = lab.size.of(&[4][..], &[1, 16, 64, 256], &[1, 4, 16, 64, 256, 1_024]);
     let mut figures = Vec::new();
     let (mut most, mut most_in_time, mut missing) = ((0.0, 0.0, 0.0), 0.0, 0);
     let mut peak = 0;
@@ -113,14 +113,14 @@ fn saturate(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
         crowd.until_joined()?;
         authors.into_iter().for_each(|line| crowd.typist(line, 0));
         crowd.closed_loop(*window, span / 4)?;
-        crowd.until_delivered(PATIENCE)?;
+        crowd.until_delivered(lab.patience())?;
         crowd.books.account.forget_times();
         let before = (crowd.books.account.delivered, bench.server.tree().cpu());
         crowd.closed_loop(*window, span)?;
         let cpu = (bench.server.tree().cpu() - before.1).as_secs_f64();
         let delivered = (crowd.books.account.delivered - before.0) as f64;
         let (rate, p50) = (delivered / span.as_secs_f64(), crowd.books.account.millis(0.5));
-        missing += crowd.until_delivered(lab.size.of(PATIENCE, PATIENCE / 6, PATIENCE))?;
+        missing += crowd.until_delivered(lab.patience())?;
         peak = peak.max(bench.server.tree().peak());
         let all = window * writers;
         figures.push(Figure::note(format!("deliveries a second, {all} edits under way"), "1/s", rate));
@@ -168,13 +168,12 @@ fn inside(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
     }
     // The text is not to be stored at the expense of the edits.
     crowd.pause(recipe.stored())?;
-    crowd.open_loop(rate, span / 4)?;
-    crowd.until_delivered(PATIENCE)?;
-    bench.server.settle();
+    tree.quiet(Duration::from_secs(10));
     let before = (crowd.books.account.sent(), tree.cpu());
+    crowd.open_loop(rate, span / 4)?;
     crowd.books.account.forget_times();
     crowd.open_loop(rate, span)?;
-    let missing = crowd.until_delivered(PATIENCE / 4)?;
+    let missing = crowd.until_delivered(lab.patience())?;
     crowd.until_acked()?;
     crowd.pause(recipe.stored())?;
     tree.quiet(Duration::from_secs(10));

@@ -17,7 +17,7 @@ pub const KILL: Scenario = Scenario {
     name: "kill",
     title: "kill -9 under 200 edits/s on 4 documents",
     servers: For::Keepers,
-    rounds: (3, 10),
+    rounds: (2, 10),
     aims: &[("edits lost that others had read", 0.0), ("edits lost that were acknowledged", 0.0)],
     run,
 };

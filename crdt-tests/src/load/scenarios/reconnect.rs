@@ -18,7 +18,7 @@ pub const RECONNECT: Scenario = Scenario {
     name: "reconnect",
     title: "1,000 clients reconnect at once, each missing 100 edits of the large text",
     servers: For::Keepers,
-    rounds: (3, 5),
+    rounds: (2, 5),
     aims: &[("server CPU per client", 60.0), ("all have all", 120.0)],
     run,
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::Outcome;
-use super::super::crowd::{Crowd, PATIENCE};
+use super::super::crowd::Crowd;
 use super::super::figures::Figure;
 use super::super::lab::{Bench, Lab};
 use super::super::servers::Recipe;
@@ -49,14 +49,12 @@ fn steady(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
     let bench = lab.start(recipe)?;
     let tree = bench.server.tree();
     let mut crowd = fill(lab, &bench)?;
-    crowd.open_loop(rate, span / 4)?;
-    crowd.until_delivered(PATIENCE)?;
-    crowd.pause(recipe.stored())?;
-    tree.quiet(Duration::from_secs(10));
     let before = (crowd.books.account.sent(), tree.cpu());
+    crowd.open_loop(rate, span / 4)?;
+    crowd.until_delivered(lab.patience())?;
     crowd.books.account.forget_times();
     crowd.open_loop(rate, span)?;
-    let missing = crowd.until_delivered(PATIENCE / 4)?;
+    let missing = crowd.until_delivered(lab.patience())?;
     crowd.until_acked()?;
     crowd.pause(recipe.stored())?;
     tree.quiet(Duration::from_secs(10));
@@ -73,7 +71,7 @@ fn steady(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
 
 fn saturate(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
     let span = Duration::from_millis(lab.size.of(200, 2_000, 5_000));
-    let windows: &[usize] = lab.size.of(&[4][..], &[1, 8, 32], &[1, 8, 32, 128]);
+    let windows: &[usize] = lab.size.of(&[4][..], &[8, 32], &[1, 8, 32, 128]);
     let (mut most, mut missing, mut peak) = ((0.0, 0.0, 0.0), 0, 0);
     let mut figures = Vec::new();
     for window in windows {
@@ -81,13 +79,13 @@ fn saturate(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
         let tree = bench.server.tree();
         let mut crowd = fill(lab, &bench)?;
         crowd.closed_loop(*window, span / 4)?;
-        crowd.until_delivered(PATIENCE)?;
+        crowd.until_delivered(lab.patience())?;
         crowd.books.account.forget_times();
         let before = (crowd.books.account.complete, crowd.books.account.sent(), tree.cpu());
         crowd.closed_loop(*window, span)?;
         let rate = (crowd.books.account.complete - before.0) as f64 / span.as_secs_f64();
         let p50 = crowd.books.account.millis(0.5);
-        missing += crowd.until_delivered(PATIENCE / 4)?;
+        missing += crowd.until_delivered(lab.patience())?;
         crowd.until_acked()?;
         crowd.pause(recipe.stored())?;
         tree.quiet(Duration::from_secs(10));

@@ -32,7 +32,7 @@ fn run(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
         Size::Quick | Size::Full => text::history(usize::MAX),
     };
     // How long anybody would wait.
-    let patience = Duration::from_secs(lab.size.of(60, 60, 240));
+    let patience = Duration::from_secs(lab.size.of(60, 50, 240));
     let mut bench = lab.start(recipe)?;
     let tree = bench.server.tree();
     let mut crowd = Crowd::new(&bench.server)?;
@@ -50,6 +50,7 @@ fn run(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
     let mark = Pen::new(client_id(0)).write(&token::write(0));
     crowd.push(line, [&mark], &history.state_vector, patience)?;
     drop(crowd);
+    bench.server.settle();
     bench.server.restart()?;
     let whole = Whole { token: 0, bytes: history.state.len() / 2 };
     let pulled = reader::pull(&bench.server, &[ROOM.into()], whole)?;
