@@ -24,7 +24,7 @@ pub use self::shares::ShareSettings;
 pub use self::webhook::WebhookUrl;
 
 use crate::budget::RatesGiven;
-use crate::limits::{CONNECTIONS_MAX, IDLE_AFTER, WEBHOOK_CACHE, WEBHOOK_TIMEOUT};
+use crate::limits::{CONNECTIONS_MAX, IDLE_AFTER, WEBHOOK_CACHE, WEBHOOK_TIMEOUT, WORKER_MEMORY};
 
 const LISTEN: &str = "127.0.0.1:1234";
 const ADMIN_LISTEN: &str = "127.0.0.1:1235";
@@ -82,6 +82,10 @@ pub struct ServeOptions {
     /// the file system if that is less]
     #[arg(long, env = "WEFT_MIN_FREE_BYTES", value_name = "N")]
     pub min_free_bytes: Option<u64>,
+    /// Most memory for the process that integrates updates to fold logs and to read what documents say, bytes; what breaks it
+    /// disturbs nobody. 0 does without it, in the server itself [default: 2 GiB]
+    #[arg(long, env = "WEFT_WORKER_MEMORY", value_name = "N")]
+    pub worker_memory: Option<u64>,
     /// How long a document without editors stays in memory, such as `500ms`, `30s`, `5m` [default: 30s]
     #[arg(long, env = "WEFT_IDLE_AFTER", value_name = "TIME")]
     pub idle_after: Option<Period>,
@@ -427,6 +431,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Bytes that must be free for edits to be taken; `None` leaves it to the size of the disk.
     pub min_free_bytes: Option<u64>,
+    /// Most memory for the worker process, bytes; 0 for none.
+    pub worker_memory: u64,
     /// How long a document without peers stays awake.
     pub idle_after: Duration,
     /// Whether names in paths are percent-decoded.
@@ -550,6 +556,7 @@ impl ServeArgs {
             drain: Duration::from_millis(given.drain_ms.unwrap_or(DRAIN_MS)),
             connections_max: given.max_connections.unwrap_or(CONNECTIONS_MAX),
             min_free_bytes: given.min_free_bytes,
+            worker_memory: given.worker_memory.unwrap_or(WORKER_MEMORY),
             idle_after: given.idle_after.map_or(IDLE_AFTER, |period| period.0),
             path_decode: given.path_decode.unwrap_or(Switch::On) == Switch::On,
             public_url: given.public_url,
@@ -591,6 +598,7 @@ impl ServeOptions {
             drain_ms: self.drain_ms.or(fallback.drain_ms),
             max_connections: self.max_connections.or(fallback.max_connections),
             min_free_bytes: self.min_free_bytes.or(fallback.min_free_bytes),
+            worker_memory: self.worker_memory.or(fallback.worker_memory),
             idle_after: self.idle_after.or(fallback.idle_after),
             allow_anonymous: self.allow_anonymous.or(fallback.allow_anonymous),
             auth_secret: self.auth_secret.or(fallback.auth_secret),

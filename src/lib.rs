@@ -13,7 +13,8 @@
 //! 9. `audit` is what admins did, so that nothing of it can be changed unseen.
 //! 10. `migrate` reads other servers' storage, and knows nothing of ours.
 //! 11. `budget` is how much anybody may have of what the server does.
-//! 12. `cli` is where all rooms meet; `weft serve` starts there.
+//! 12. `worker` is the process in which yrs may fall over what somebody sent.
+//! 13. `cli` is where all rooms meet; `weft serve` starts there.
 //!
 //! [`ids`] and [`limits`] are the words and the bounds that all rooms share. `wire` and `replica` build without the
 //! feature `serve`, which holds every dependency that touches a socket, a disk or a clock.
@@ -51,3 +52,5 @@ pub mod server;
 pub mod store;
 #[cfg(feature = "serve")]
 pub mod telemetry;
+#[cfg(feature = "serve")]
+pub mod worker;

@@ -73,6 +73,14 @@ pub const INTEGRATE_BYTES_MAX: usize = 16 << 10;
 pub const INTEGRATE_STRUCTS_MAX: usize = 1_000;
 /// Most clients in one update given to yrs, which recurses once for each.
 pub const INTEGRATE_CLIENTS_MAX: usize = 256;
+/// Bytes of structs after which a new chunk of them begins: whoever asks for what follows a clock has one chunk walked…
+pub const CHUNK_BYTES: usize = 2 << 10;
+/// …and deleted content is taken out of so many bytes in one turn, …
+pub const COLLECT_BYTES: usize = 256 << 10;
+/// …once about so many more are deleted, bytes, …
+pub const COLLECT_MIN: u64 = 4 << 10;
+/// …and this part of all, one in so many: looking at all of it costs about that many times what goes.
+pub const COLLECT_SHARE: u64 = 8;
 /// Bytes of messages that may wait in one document's inbox; beyond it sessions wait, and so do their sockets.
 /// At least one [`MESSAGE_BYTES_MAX`], or that message could never enter.
 pub const INBOX_BYTES_MAX: usize = 64 << 20;
@@ -111,6 +119,23 @@ pub const DOCUMENTS_HIGH_SHARE: usize = 4;
 pub const IDLE_AFTER_HIGH: Duration = Duration::from_millis(500);
 /// How often they are looked through then: each of them is woken for it.
 pub const RELIEVE_EVERY: Duration = Duration::from_secs(1);
+/// Most memory a worker may take for what it integrates, unless `--worker-memory` says otherwise, bytes: a document takes
+/// 8 times its size in yrs, a fold has two of them, and 60 MB are the largest seen.
+pub const WORKER_MEMORY: u64 = 2 << 30;
+/// A worker that has not done its task after this is ended…
+pub const WORKER_TIMEOUT: Duration = Duration::from_secs(60);
+/// …with so much more for each MiB of it: a hundred times what it takes.
+pub const WORKER_TIMEOUT_PER_MIB: Duration = Duration::from_secs(4);
+/// Stack in which a worker integrates. yrs recurses over what documents contain; memory is taken only as far as it is used.
+pub const WORKER_STACK_BYTES: usize = 64 << 20;
+/// Memory of a worker beside what it works on, bytes: the program itself, and what its allocator holds in reserve.
+pub const WORKER_MEMORY_SPARE: u64 = 32 << 20;
+/// A worker that has had nothing to do for this is ended.
+pub const WORKER_IDLE: Duration = Duration::from_secs(10);
+/// A worker may answer with so many times the bytes it was given: JSON writes a byte in six, …
+pub const WORKER_REPLY_FACTOR: u64 = 8;
+/// …and so many more, bytes.
+pub const WORKER_REPLY_BYTES_SPARE: u64 = 1 << 20;
 /// Documents loaded from the store at the same time.
 pub const LOADS_MAX: usize = 8;
 

@@ -54,7 +54,7 @@ fn pieces_in_order_are_taken_at_once_and_make_up_the_whole() {
             assert_eq!(view(&told), view(&expected), "pieces of {bytes}");
             assert_eq!(told.transact().snapshot(), expected.transact().snapshot());
             let state = listener();
-            apply(&state, &replica.state().unwrap());
+            apply(&state, &replica.state());
             assert_eq!(view(&state), view(&expected));
         }
     });
@@ -79,7 +79,7 @@ fn what_misses_something_waits_in_pieces_as_it_waits_whole() {
             }
             assert_eq!(replica.census().parked_updates, 0, "nothing waits any more");
             let state = listener();
-            apply(&state, &replica.state().unwrap());
+            apply(&state, &replica.state());
             assert_eq!(view(&state), view(&expected));
         }
     });

@@ -19,7 +19,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     // A file format: it must be readable by whoever has a file and nothing else.
     ("backup", &["ids", "limits"]),
     // It alone can say what all documents were at one instant, so it writes that down in the format of `backup`.
-    ("hub", &["ids", "limits", "metrics", "budget", "wire", "replica", "journal", "store", "backup"]),
+    ("hub", &["ids", "limits", "metrics", "budget", "wire", "replica", "journal", "store", "backup", "worker"]),
+    // A process that may die at any time holds nothing but what it was given.
+    ("worker", &["limits", "replica"]),
     // Who may do what is decided without sockets and without documents, so that it can be tried with a table of tokens.
     ("auth", &["ids", "limits"]),
     ("server", &["ids", "limits", "metrics", "budget", "wire", "hub", "auth", "audit", "config"]),
@@ -49,6 +51,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "data_dir",
             "telemetry",
             "migrate",
+            "worker",
         ],
     ),
 ];

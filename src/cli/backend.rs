@@ -18,7 +18,8 @@ use crate::hub::{
     StorageReport, VacuumProgress, VacuumReport, VerifyPage, VerifyQuery, VerifyReport,
 };
 use crate::ids::DocName;
-use crate::limits::LIST_MAX;
+use crate::limits::{LIST_MAX, WORKER_MEMORY};
+use crate::worker::Isolation;
 
 /// How long a directory may be locked without a server that answers: one that is starting or stopping, or another
 /// command at work.
@@ -128,7 +129,11 @@ impl Backend {
             let refused = match DataDir::open(data) {
                 Ok(dir) => {
                     look(&dir)?;
-                    let options = HubOptions { quarantine: Some(dir.quarantine()), ..HubOptions::default() };
+                    let options = HubOptions {
+                        quarantine: Some(dir.quarantine()),
+                        isolation: Isolation::in_this_program(WORKER_MEMORY),
+                        ..HubOptions::default()
+                    };
                     let hub = serve::open_hub(&dir, options).await.map_err(Failure::open)?;
                     return Ok(Self::Offline(Offline { hub, audit: None, dir }));
                 }

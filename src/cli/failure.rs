@@ -91,7 +91,7 @@ impl From<HubError> for Failure {
             HubError::NoSuchDocument(_) => Self::found(format!("{error}; `weft ls` lists those that do")),
             HubError::Deleted { deleted_ms, .. } => Self::deleted(error, deleted_ms),
             HubError::BadUpdate(_) => Self::found(format!("{error}; it must be one Yjs update in v1 encoding")),
-            HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => {
+            HubError::CannotOpen { .. } | HubError::CannotRead { .. } | HubError::CannotCompact { .. } => {
                 Self::found(format!("{error}; other documents are not affected"))
             }
             HubError::CannotVacuum(_) => Self::found(error),

@@ -17,7 +17,7 @@ use crate::hub::ImportReport;
 use crate::ids::DocName;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, MESSAGE_BYTES_MAX, SKIPPED_LISTED_MAX};
 use crate::migrate::{self, Document, Found, Kind, MigrateError, Names, Skipped, Source};
-use crate::replica::compaction::fold;
+use crate::replica::compaction::squash;
 
 /// Options of `weft import --from`.
 #[derive(Debug, clap::Args)]
@@ -374,12 +374,12 @@ fn combined(updates: Vec<Bytes>) -> Result<Vec<Bytes>, String> {
     let fits = |updates: &[Bytes]| updates.iter().all(|update| update.len() <= ADMIN_BODY_BYTES_MAX);
     let bytes: usize = updates.iter().map(Bytes::len).sum();
     if updates.len() > 1 && bytes <= MESSAGE_BYTES_MAX {
-        // What cannot be folded may still be imported piece by piece; weft says so then.
-        if let Ok(folded) = fold(updates.iter().map(|update| &update[..])) {
-            let folded: Vec<_> =
-                folded.updates.into_iter().filter(|update| update != crate::wire::update::EMPTY).collect();
-            if fits(&folded) {
-                return Ok(folded);
+        // What cannot be squashed may still be imported piece by piece; weft says so then.
+        if let Ok(squashed) = squash(updates.iter().map(|update| &update[..])) {
+            let squashed: Vec<_> =
+                squashed.updates.into_iter().filter(|update| update != crate::wire::update::EMPTY).collect();
+            if fits(&squashed) {
+                return Ok(squashed);
             }
         }
     }

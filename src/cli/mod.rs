@@ -50,7 +50,7 @@ use self::token::TokenArgs;
 use self::top::TopArgs;
 use self::verify::VerifyArgs;
 use crate::config::{LogFormat, ServeArgs};
-use crate::telemetry;
+use crate::{telemetry, worker};
 
 /// A collaboration server for Yjs editors.
 #[derive(Debug, Parser)]
@@ -102,6 +102,16 @@ enum Command {
     Audit(AuditArgs),
     /// Say whether a server runs on the directory and takes edits
     Health(HealthArgs),
+    /// Integrate what a server hands over on stdin; started by it
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct WorkerArgs {
+    /// Most memory it may take, bytes
+    #[arg(long, value_name = "N")]
+    memory: u64,
 }
 
 /// What every command but `serve` takes.
@@ -127,13 +137,14 @@ enum Outcome {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
-    if !matches!(command, Command::Serve(_)) {
+    if !matches!(command, Command::Serve(_) | Command::Worker(_)) {
         // What a command finds wrong on the way must be seen, whatever it was asked; what sled says of it is said better by
         // the command's own error. The level is a filter for sure.
         let _ = telemetry::init(LogFormat::Human, "warn,sled=off");
     }
     let (name, result) = match command {
         Command::Serve(args) => return serve::run(*args),
+        Command::Worker(WorkerArgs { memory }) => return worker::child::run(memory),
         Command::Ls(args) => {
             ("ls", with_backend(&args.at, IfAbsent::Fail, async |b, out| ls::run(&args, b, out).await))
         }
@@ -234,7 +245,7 @@ mod tests {
     #[test]
     fn the_definition_is_sound_and_every_command_has_an_example() {
         Cli::command().debug_assert();
-        for mut command in Cli::command().get_subcommands().cloned() {
+        for mut command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()).cloned() {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Examples:\n  ") && help.contains(&format!("weft {}", command.get_name())), "{help}");
             assert!(help.contains("--data") && help.contains("--json"), "{help}");

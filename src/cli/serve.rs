@@ -28,6 +28,7 @@ use crate::server::{
 };
 use crate::store::sled::SledStore;
 use crate::telemetry;
+use crate::worker::Isolation;
 
 /// Stack of each worker thread. yrs recurses over what documents contain; memory is taken only as far as it is used.
 const THREAD_STACK_BYTES: usize = 64 << 20;
@@ -121,6 +122,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         quarantine: Some(data_dir.quarantine()),
         rates: settings.shares.document,
         documents_max: settings.shares.documents_max,
+        isolation: Isolation::in_this_program(settings.worker_memory),
         ..HubOptions::default()
     };
     let hub = runtime.block_on(open_hub(&data_dir, options)).map_err(Failure::open)?;

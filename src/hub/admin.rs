@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{DocName, Seq};
 use crate::replica::Census;
-use crate::replica::content::Content;
+use crate::replica::content::root_kinds;
 use crate::store::{DamagedEntry, DocHead, Vacuumed};
 
 /// Which documents to list.
@@ -206,14 +206,7 @@ impl DocSummary {
 
 impl DocReport {
     /// `head` is `None` for a document that is awake but has nothing stored.
-    pub(super) fn new(
-        doc: &DocName,
-        head: Option<DocHead>,
-        live_bytes: u64,
-        census: &Census,
-        content: &Content,
-        state_bytes: usize,
-    ) -> Self {
+    pub(super) fn new(doc: &DocName, head: Option<DocHead>, live_bytes: u64, census: &Census, state: &[u8]) -> Self {
         let head = head.unwrap_or_default();
         Self {
             summary: DocSummary::new(doc.clone(), &head, census.peers as u64),
@@ -221,14 +214,14 @@ impl DocReport {
             created_ms: head.created_ms,
             last_seq: head.last_seq,
             snapshot_seq: head.snapshot_seq,
-            state_bytes: state_bytes as u64,
+            state_bytes: state.len() as u64,
             state_vector: census.clocks.iter().map(|(client, clock)| (client.0, *clock)).collect(),
             clients: census.clocks.len() as u64,
             deleted_ticks: census.deleted_ticks,
             ticks: census.clocks.values().map(|clock| u64::from(*clock)).sum(),
             parked_updates: census.parked_updates as u64,
             parked_bytes: census.parked_bytes as u64,
-            roots: content.roots.iter().map(|(name, (kind, _))| (name.clone(), kind.name().to_owned())).collect(),
+            roots: root_kinds(state).into_iter().map(|(name, kind)| (name, kind.name().to_owned())).collect(),
         }
     }
 }

@@ -17,9 +17,8 @@ use crate::ids::{DocName, Seq};
 use crate::journal::{Body, DurableSink, JournalError, JournalHealth, Record};
 use crate::limits::{
     CHECKPOINT_BATCH_BYTES, COMPACT_FULL_PAUSE, COMPACT_LOG_BYTES, COMPACT_LOG_RECORDS, COMPACT_QUEUE_MAX,
-    ROTATE_ON_FULL_TIMEOUT, SPACE_LOOK_EVERY,
+    ROTATE_ON_FULL_TIMEOUT, SPACE_LOOK_EVERY, WORKER_IDLE,
 };
-use crate::replica::compaction;
 use crate::store::{Deletion, DocHead, LogAppend, Snapshot, StoreError};
 
 /// How many checkpoints have begun and ended; a document may sleep once one that began after its last record has ended.
@@ -187,7 +186,9 @@ impl Inner {
     pub(super) async fn compact_forever(self: Arc<Self>) {
         loop {
             let Some(doc) = self.compactions.next() else {
-                self.compactions.arrived.notified().await;
+                if tokio::time::timeout(WORKER_IDLE, self.compactions.arrived.notified()).await.is_err() {
+                    self.integration.rest();
+                }
                 continue;
             };
             match self.fold(&doc, false).await {
@@ -437,11 +438,13 @@ fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubE
     }
     // Only what was read may be replaced; more may have been appended since.
     if let Some((covers, _)) = stored.log.last() {
-        let updates = stored.snapshot.iter().chain(stored.log.iter().map(|(_, update)| update));
-        let folded = compaction::fold(updates.map(|update| &update[..])).map_err(|e| failed(&e))?;
+        let covers = *covers;
+        let snapshot = stored.snapshot.into_iter().map(|update| (None, update));
+        let log: Vec<_> = snapshot.chain(stored.log.into_iter().map(|(seq, update)| (Some(seq), update))).collect();
+        let folded = hub.fold_log(doc, &log)?;
         report.snapshot_bytes_after = folded.bytes() as u64;
         if !dry_run {
-            let snapshot = Snapshot { covers: *covers, updates: folded.updates };
+            let snapshot = Snapshot { covers, updates: folded.updates };
             hub.space.check_fits(report.snapshot_bytes_after)?;
             store.install_snapshot(doc, &snapshot, now_ms()).map_err(|error| match error {
                 // No checkpoint will succeed either (S7).

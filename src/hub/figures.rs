@@ -14,6 +14,7 @@ use crate::ids::DocName;
 use crate::journal::JournalFigures;
 use crate::metrics::{Counter, Durations, Histogram};
 use crate::replica::Tally;
+use crate::worker::Workers;
 
 /// Over how long a document's rates are averaged: what was twice as long ago counts a good third.
 const RATE_OVER: Duration = Duration::from_secs(5);
@@ -28,7 +29,7 @@ pub(super) struct Stats {
     pub(super) folds: Histogram,
     pub(super) folds_failed: Counter,
     pub(super) checkpoints: Histogram,
-    /// Documents that broke and were loaded again.
+    /// Documents that were given up integrating.
     pub(super) broken: Counter,
     /// Documents whose journal records could not be stored.
     pub(super) set_aside: Counter,
@@ -88,8 +89,10 @@ pub struct Figures {
     pub folds_failed: u64,
     /// Checkpoints.
     pub checkpoints: Durations,
-    /// Documents that broke, whose update was quarantined and which were loaded again.
+    /// Documents with an update that breaks whoever integrates it; it was quarantined, and they go on without.
     pub broken: u64,
+    /// Processes in which updates were integrated.
+    pub workers: Workers,
     /// Documents whose journal records could not be stored and were kept aside.
     pub set_aside: u64,
     /// Failures of storage by what was done: name and number.
@@ -138,6 +141,7 @@ impl Hub {
             folds_failed: stats.folds_failed.get(),
             checkpoints: stats.checkpoints.snapshot(),
             broken: stats.broken.get(),
+            workers: self.inner.integration.workers(),
             set_aside: stats.set_aside.get(),
             storage_errors: [
                 ("journal", stats.journal_errors.get()),

@@ -16,7 +16,6 @@ use crate::ids::{Access, DocName, PeerId, Seq};
 use crate::journal::DurableSink;
 use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGE_COST};
 use crate::replica::Census;
-use crate::replica::content::Content;
 use crate::wire::dialect::Address;
 use crate::wire::message::ClientMessage;
 
@@ -167,8 +166,6 @@ pub enum Query {
     StateVector(Reply<Bytes>),
     /// Sizes and counts.
     Census(Reply<Census>),
-    /// The shared types.
-    Content(Reply<Content>),
     /// To be loaded anew from the store, which was repaired; never answered.
     Reload(Reply<()>),
 }
@@ -178,7 +175,6 @@ impl Query {
         match self {
             Query::Diff(_, reply) | Query::StateVector(reply) => drop(reply.send(Err(error))),
             Query::Census(reply) => drop(reply.send(Err(error))),
-            Query::Content(reply) => drop(reply.send(Err(error))),
             Query::Reload(reply) => drop(reply.send(Err(error))),
         }
     }

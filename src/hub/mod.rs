@@ -15,6 +15,7 @@ mod cost;
 mod cut;
 pub mod figures;
 mod import;
+mod integrate;
 mod mailbox;
 pub mod peer;
 mod pressure;
@@ -49,6 +50,7 @@ pub use crate::store::{DamagedEntry, VacuumProgress};
 use self::checkpoint::{Checkpoints, Compactions};
 use self::cut::Cuts;
 use self::figures::Stats;
+use self::integrate::Integration;
 use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
 use self::pressure::Pressure;
 use self::space::Space;
@@ -58,10 +60,12 @@ use crate::budget::Rates;
 use crate::ids::{Access, DocName, PeerId};
 use crate::journal::{DurableSink, Journal, JournalHealth};
 use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, DOCUMENTS_OPEN_MAX, IDLE_AFTER, LOADS_MAX};
+use crate::replica::content::Content;
 use crate::store::{DocHead, Listed, Store, StoreError};
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Address;
 use crate::wire::state_vector;
+use crate::worker::Isolation;
 
 /// Everything that wakes, feeds and puts to sleep documents. Cheap to clone.
 #[derive(Clone)]
@@ -82,6 +86,7 @@ struct Inner {
     pressure: Pressure,
     checkpoints: Checkpoints,
     compactions: Compactions,
+    integration: Integration,
     vacuums: Vacuums,
     stats: Stats,
     cuts: Arc<Cuts>,
@@ -98,8 +103,10 @@ pub struct HubOptions {
     pub checkpoint_every: Duration,
     /// Journal bytes that cause a checkpoint earlier.
     pub checkpoint_bytes: u64,
-    /// Where updates go that broke a document; `None` drops them.
+    /// Where bytes are kept that cannot be stored, read or integrated; `None` drops them.
     pub quarantine: Option<PathBuf>,
+    /// Where updates are integrated.
+    pub isolation: Isolation,
     /// Where journal and store are, to be watched for free space (S9). `None` watches nothing, and then a full disk is not
     /// waited out: what needs room fails.
     pub disk: Option<Disk>,
@@ -116,6 +123,7 @@ impl Default for HubOptions {
             checkpoint_every: CHECKPOINT_EVERY,
             checkpoint_bytes: CHECKPOINT_BYTES,
             quarantine: None,
+            isolation: Isolation::None,
             disk: None,
             rates: Rates::default(),
             documents_max: DOCUMENTS_OPEN_MAX,
@@ -149,6 +157,14 @@ pub enum HubError {
     /// There is no room for it now; once there is, it works again (S9).
     #[error("the disk is full: {0}")]
     DiskFull(String),
+    /// What the document says cannot be read; it is served all the same.
+    #[error("what document {doc:?} says cannot be read: {why}")]
+    CannotRead {
+        /// The document.
+        doc: DocName,
+        /// Why.
+        why: String,
+    },
     /// The document's stored form does not load.
     #[error("document {doc:?} cannot be opened: {why}")]
     CannotOpen {
@@ -198,6 +214,7 @@ impl HubError {
             HubError::TooManyDocuments => CloseReason::Overloaded,
             HubError::Storage(_)
             | HubError::CannotCompact { .. }
+            | HubError::CannotRead { .. }
             | HubError::CannotVacuum(_)
             | HubError::NoSuchDocument(_)
             | HubError::BadUpdate(_)
@@ -231,6 +248,7 @@ impl Hub {
             store,
             space: Space::new(options.disk.clone()),
             pressure: Pressure::new(options.documents_max),
+            integration: Integration::new(options.isolation.clone(), options.quarantine.as_deref()),
             options,
             awake: Mutex::default(),
             next_peer: AtomicU64::new(1),
@@ -330,12 +348,11 @@ impl Hub {
         self.must_exist(doc).await?;
         self.inner.checkpoint_if_possible().await?;
         let census = self.ask(doc, Query::Census).await?;
-        let content = self.ask(doc, Query::Content).await?;
         let state = self.encode(doc, None).await?;
         let name = doc.clone();
         let stored = move |store: &dyn Store| Ok((store.head(&name)?, store.live_bytes_of(&name)?));
         let (head, live_bytes) = self.inner.in_store(stored).await?;
-        Ok(DocReport::new(doc, head, live_bytes, &census, &content, state.len()))
+        Ok(DocReport::new(doc, head, live_bytes, &census, &state))
     }
 
     /// The diff that answers state vector `sv` (v1 bytes); the whole state without one.
@@ -354,14 +371,19 @@ impl Hub {
 
     /// The shared types as JSON.
     pub async fn content(&self, doc: &DocName) -> Result<serde_json::Value, HubError> {
-        self.must_exist(doc).await?;
-        Ok(self.ask(doc, Query::Content).await?.to_json())
+        Ok(self.read(doc).await?.to_json())
     }
 
     /// The text of the document's text types.
     pub async fn text(&self, doc: &DocName) -> Result<String, HubError> {
-        self.must_exist(doc).await?;
-        Ok(self.ask(doc, Query::Content).await?.to_text())
+        Ok(self.read(doc).await?.to_text())
+    }
+
+    async fn read(&self, doc: &DocName) -> Result<Content, HubError> {
+        let state = self.encode(doc, None).await?;
+        let (inner, name) = (self.inner.clone(), doc.clone());
+        let read = tokio::task::spawn_blocking(move || inner.read_content(&name, &state)).await;
+        read.unwrap_or_else(|panic| Err(HubError::CannotRead { doc: doc.clone(), why: panic.to_string() }))
     }
 
     /// Deletes a document; returns when that is durable. Its peers are closed with [`CloseReason::Deleted`], and so is

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tracing::{error, warn};
 
 use crate::ids::{DocName, Seq};
 use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX, QUARANTINE_UPDATES_MAX};
@@ -18,7 +17,8 @@ use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX, QUARANTINE_UPDAT
 /// What a kept file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Label {
-    /// What the bytes are: `journal` updates that could not be stored, or a `record` of the store.
+    /// What the bytes are: `journal` updates that could not be stored, a `record` of the store, or an `update` that breaks
+    /// whoever integrates it (none, when it is the document as a whole).
     pub kind: Kind,
     /// Whose they are.
     pub document: DocName,
@@ -38,23 +38,32 @@ pub(super) struct Label {
 pub(super) enum Kind {
     Journal,
     Record,
+    Update,
 }
 
-/// Writes `update` into `dir` unless that is full. Best effort: the document goes on either way.
-pub(super) fn keep_update(dir: Option<&Path>, doc: &DocName, update: &[u8]) {
-    let Some(dir) = dir.filter(|_| !update.is_empty()) else { return };
-    let path = dir.join(format!("{:08x}-{}.update", crc32c::crc32c(update), update.len()));
-    let kept = fs::create_dir_all(dir).and_then(|()| {
-        let others = fs::read_dir(dir)?.flatten().filter(|file| file.path().extension().is_some_and(|e| e == "update"));
-        if others.count() >= QUARANTINE_UPDATES_MAX {
-            return Err(io::Error::other("the quarantine is full"));
-        }
-        fs::write(&path, update)
-    });
-    match kept {
-        Ok(()) => warn!(?doc, path = %path.display(), "quarantined the update that broke the document"),
-        Err(error) => error!(?doc, %error, path = %path.display(), "could not quarantine an update"),
+/// Keeps an update that breaks whoever integrates it, durably.
+///
+/// # Errors
+/// Of the file system, or that the quarantine is full; clients could send more and more of them.
+pub(super) fn keep_update(dir: &Path, label: &Label, update: &[u8]) -> io::Result<PathBuf> {
+    if names(dir).iter().filter(|name| is_update(name)).count() >= QUARANTINE_UPDATES_MAX {
+        return Err(io::Error::other("the quarantine has many of them already"));
     }
+    keep(dir, label, &[update])
+}
+
+/// Documents with an update in `dir` that breaks whoever integrates it.
+pub(super) fn broken_documents(dir: &Path) -> BTreeSet<DocName> {
+    let labels = names(dir).into_iter().filter(|name| is_update(name)).filter_map(|name| {
+        let bytes = fs::read(dir.join(name)).ok()?;
+        let line = bytes.split(|byte| *byte == b'\n').next()?;
+        serde_json::from_slice::<Label>(line).ok()
+    });
+    labels.map(|label| label.document).collect()
+}
+
+fn is_update(name: &str) -> bool {
+    name.starts_with("update-") && name.ends_with(".kept")
 }
 
 /// Keeps updates of the journal that cannot be stored, durably.
@@ -82,6 +91,7 @@ pub(super) fn keep(dir: &Path, label: &Label, parts: &[&[u8]]) -> io::Result<Pat
     let kind = match label.kind {
         Kind::Journal => "journal",
         Kind::Record => "record",
+        Kind::Update => "update",
     };
     let path = dir.join(format!("{kind}-{crc:08x}-{bytes}.kept"));
     if path.exists() {
@@ -114,7 +124,7 @@ pub(super) fn keep(dir: &Path, label: &Label, parts: &[&[u8]]) -> io::Result<Pat
 /// Names of what was acknowledged, one a line.
 const ACKNOWLEDGED: &str = "ACKNOWLEDGED";
 
-/// Names of what is in `dir` and was not acknowledged, sorted. Updates of clients that broke a document are no damage.
+/// Names of what is in `dir` and was not acknowledged, sorted.
 pub(super) fn unacknowledged(dir: &Path) -> Vec<String> {
     let known = fs::read_to_string(dir.join(ACKNOWLEDGED)).unwrap_or_default();
     let known: BTreeSet<&str> = known.lines().collect();
@@ -136,7 +146,7 @@ pub(super) fn acknowledge(dir: &Path) -> io::Result<()> {
 }
 
 fn names(dir: &Path) -> BTreeSet<String> {
-    let ours = |name: &String| !name.ends_with(".update") && !name.ends_with(".new") && name != ACKNOWLEDGED;
+    let ours = |name: &String| !name.ends_with(".new") && name != ACKNOWLEDGED;
     let files = fs::read_dir(dir).into_iter().flatten().flatten();
     files.filter_map(|file| file.file_name().into_string().ok()).filter(ours).collect()
 }
@@ -185,6 +195,26 @@ mod tests {
         assert!(kept_journal(&dir, &DocName::parse("other").unwrap()).is_empty());
         acknowledge(&dir).unwrap();
         assert!(unacknowledged(&dir).is_empty());
+    }
+
+    #[test]
+    fn a_restart_knows_what_is_not_to_be_integrated() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("quarantine");
+        assert!(broken_documents(&dir).is_empty());
+        let doc = DocName::parse("notes/ä").unwrap();
+        let label = |n: u64| Label {
+            kind: Kind::Update,
+            document: doc.clone(),
+            key: String::new(),
+            why: "it died (signal: 9 (SIGKILL))".to_owned(),
+            updates: vec![(Seq(n), 5)],
+        };
+        keep_update(&dir, &label(0), b"a\nb\nc").unwrap();
+        keep_journal(&dir, &DocName::parse("other").unwrap(), "why", &[]).unwrap();
+        assert_eq!(broken_documents(&dir), BTreeSet::from([doc.clone()]));
+        let kept = (1..).map_while(|n| keep_update(&dir, &label(n), b"12345").ok()).count();
+        assert_eq!(kept, QUARANTINE_UPDATES_MAX - 1);
     }
 
     fn label_of(path: &Path) -> Label {

@@ -1,8 +1,8 @@
 //! The task of one awake document: takes all that waits, lets the replica decide, carries out what it wants done.
 //!
 //! Life: load (from the store, which holds everything of a sleeping document) → turns → sleep, when nobody has been here
-//! for a while and a checkpoint has carried its records into the store. A document that breaks is loaded again; one that
-//! is deleted goes on in [`super::tombstone`].
+//! for a while and a checkpoint has carried its records into the store. A document whose records were repaired is loaded
+//! again; one that is deleted goes on in [`super::tombstone`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,18 +18,25 @@ use super::cost::Cost;
 use super::mailbox::{Batch, Import, Mail, Mailbox, Query, Reply};
 use super::peer::{Delivery, FrameKind, PeerSink};
 use super::tombstone::Tombstone;
-use super::{DeleteReport, HubError, ImportReport, Inner, quarantine};
+use super::{DeleteReport, HubError, ImportReport, Inner};
 use crate::budget::{Buckets, Purse};
 use crate::ids::{PeerId, Seq};
 use crate::journal::{DurableSink, Record};
 use crate::limits::{PEER_BASE_BYTES, RATE_PAUSE_MAX, TURN_BYTES_MAX};
-use crate::replica::live::IntegrateError;
-use crate::replica::{Broken, Effects, Event, Offered, Replica, Weight};
+use crate::replica::{Effects, Event, Offered, Replica, Weight};
 use crate::wire::close::CloseReason;
 use crate::wire::message::ServerMessage;
 
 /// A deletion, and what came after it.
 type Deletion = (Reply<DeleteReport>, Vec<Mail>);
+
+/// How a turn ended.
+pub(super) enum Turned {
+    Done,
+    Deleted(Deletion),
+    /// The document is to be loaded again.
+    Reload,
+}
 
 /// One life of a document, from load to sleep.
 pub(super) struct Task {
@@ -52,8 +59,6 @@ pub(super) struct Task {
     pub(super) durable_seen: Seq,
     failure_seen: bool,
     full_seen: bool,
-    /// One message a turn, to find out whose update breaks the document.
-    cautious: bool,
     /// The document was deleted, and this turn's imports make it anew.
     pub(super) recreating: bool,
     wake_at: Option<Instant>,
@@ -86,7 +91,8 @@ enum Form {
 pub(super) enum End {
     Asleep,
     Stopped,
-    Broken(Broken),
+    /// To begin a new life.
+    Reload,
     /// With what has come since.
     Deleted(Tombstone, Batch),
     /// An import made it anew.
@@ -111,7 +117,6 @@ impl Task {
             durable_seen: Seq::ZERO,
             failure_seen: false,
             full_seen: false,
-            cautious: false,
             recreating: false,
             wake_at: None,
             idle_since: Instant::now(),
@@ -138,11 +143,11 @@ impl Task {
                     return hub.forget(&mailbox, &error);
                 }
             };
-            let broken = loop {
+            loop {
                 end = match end {
                     End::Deleted(tombstone, batch) => Box::pin(task.stay_deleted(tombstone, batch)).await,
                     End::Recreated(replica, batch) => Box::pin(task.live(replica, batch)).await,
-                    End::Broken(broken) => break broken,
+                    End::Reload => break,
                     End::Asleep => {
                         debug!(doc = ?mailbox.doc, "document asleep");
                         return;
@@ -155,14 +160,14 @@ impl Task {
                         return;
                     }
                 };
-            };
-            task.give_up(&broken);
+            }
+            task.part();
             // Everything accepted must be in the store before it is loaded again.
             if let Err(error) = hub.checkpoint_patiently().await {
-                error!(doc = ?mailbox.doc, %error, "broken document cannot be loaded again");
+                error!(doc = ?mailbox.doc, %error, "document cannot be loaded again");
                 return hub.forget(&mailbox, &error);
             }
-            task = Self { cautious: broken.senders.len() != 1, ..Self::new(hub.clone(), mailbox.clone()) };
+            task = Self::new(hub.clone(), mailbox.clone());
             form = load(&hub, &mailbox).await;
         }
     }
@@ -174,8 +179,8 @@ impl Task {
                 self.idle_since = Instant::now();
             }
             match self.turn(&mut replica, &mut batch).await {
-                Ok(None) => {}
-                Ok(Some((reply, rest))) => {
+                Turned::Done => {}
+                Turned::Deleted((reply, rest)) => {
                     batch.mail = rest;
                     match self.delete(replica.last_seq(), reply).await {
                         Some(tombstone) => return End::Deleted(tombstone, batch),
@@ -183,9 +188,9 @@ impl Task {
                         None => continue,
                     }
                 }
-                Err(broken) => {
+                Turned::Reload => {
                     self.mailbox.done(batch);
-                    return End::Broken(broken);
+                    return End::Reload;
                 }
             }
             let spare = self.mailbox.done(batch);
@@ -220,7 +225,7 @@ impl Task {
 
     /// Handles one batch: what is due first, then all that came, then the questions of admins. A deletion ends the
     /// turn; what came after it is given back with it.
-    pub(super) async fn turn(&mut self, replica: &mut Replica, batch: &mut Batch) -> Result<Option<Deletion>, Broken> {
+    pub(super) async fn turn(&mut self, replica: &mut Replica, batch: &mut Batch) -> Turned {
         let (bytes, mut events, mut queries) = (&batch.bytes, self.due(), Vec::new());
         let (mut mail, mut deletion) = (batch.mail.drain(..), None);
         while let Some(next) = mail.next() {
@@ -265,30 +270,31 @@ impl Task {
                 Mail::Stop(stopping) => self.stopping.push(stopping),
             }
         }
-        let handled = self.handle(replica, events, queries).await;
-        if let Some((reply, rest)) = deletion.take_if(|_| handled.is_err()) {
-            let reloading = HubError::Reloading(self.mailbox.doc.clone());
-            for mail in std::iter::once(Mail::Delete(reply)).chain(rest) {
-                mail.turn_away(&reloading);
-            }
+        self.handle(replica, events).await;
+        let mut reload = false;
+        for query in queries {
+            reload |= !answer(replica, query);
         }
-        handled.map(|()| deletion)
+        match deletion {
+            None if reload => Turned::Reload,
+            None => Turned::Done,
+            Some((reply, rest)) if reload => {
+                let reloading = HubError::Reloading(self.mailbox.doc.clone());
+                for mail in std::iter::once(Mail::Delete(reply)).chain(rest) {
+                    mail.turn_away(&reloading);
+                }
+                Turned::Reload
+            }
+            Some(deletion) => Turned::Deleted(deletion),
+        }
     }
 
-    async fn handle(
-        &mut self,
-        replica: &mut Replica,
-        events: Vec<Event<'_>>,
-        queries: Vec<Query>,
-    ) -> Result<(), Broken> {
+    async fn handle(&mut self, replica: &mut Replica, events: Vec<Event<'_>>) {
         self.mailbox.note_peers(self.peers.len());
         let mut took = Duration::ZERO;
-        for events in portions(&events, self.cautious) {
+        for events in portions(&events) {
             let (effects, busy) = self.cost.measure(|| replica.handle(events, Instant::now()));
             took += busy;
-            if let Some(broken) = effects.broken {
-                return Err(broken);
-            }
             self.hub.stats.count(&effects.tally);
             self.mailbox.rate.count(&effects.tally, self.idle_since);
             self.carry_out(replica, effects).await;
@@ -298,10 +304,6 @@ impl Task {
             purse.charge(&bill);
         }
         self.deciding.clear();
-        for query in queries {
-            answer(replica, query)?;
-        }
-        Ok(())
     }
 
     /// Events that nobody sent: what outboxes did, how far the journal is, that it failed, what time it is.
@@ -344,7 +346,7 @@ impl Task {
 
     /// Carries out one turn's effects, in the order in which [`Effects`] lists them.
     async fn carry_out(&mut self, replica: &Replica, effects: Effects) {
-        let Effects { append, broadcast, presence, send, offered, close, wake_at, tally: _, broken: _ } = effects;
+        let Effects { append, broadcast, presence, send, offered, close, wake_at, tally: _ } = effects;
         let mut written = true;
         // Nothing was ever logged before this turn.
         let first = append.first().is_some_and(|(seq, _)| *seq == Seq(1));
@@ -455,25 +457,13 @@ impl Task {
         }
     }
 
-    /// The document broke: keep what broke it, end its sender for good, and let the others come back.
-    pub(super) fn give_up(&mut self, broken: &Broken) {
-        let culprit = match broken.senders[..] {
-            [sender] => Some(sender),
-            _ => None,
-        };
-        error!(doc = ?self.mailbox.doc, error = %broken.error, bytes = broken.update.len(), ?culprit, "document broke");
-        self.hub.stats.broken.add(1);
-        quarantine::keep_update(self.hub.options.quarantine.as_deref(), &self.mailbox.doc, &broken.update);
-        for (id, peer) in &self.peers {
-            let reason = if culprit == Some(*id) { CloseReason::UpdateRefused } else { CloseReason::Reload };
-            peer.sink.close(reason);
+    /// Sends everybody away, who may come back at once.
+    fn part(&mut self) {
+        for peer in self.peers.values() {
+            peer.sink.close(CloseReason::Reload);
         }
-        let reloading = || HubError::Reloading(self.mailbox.doc.clone());
         for (_, reply, _) in self.imports.drain(..) {
-            let _ = reply.send(Err(reloading()));
-        }
-        for reply in self.deciding.drain(..).filter_map(|(_, reply)| reply) {
-            let _ = reply.send(Err(HubError::BadUpdate(broken.error.to_string())));
+            let _ = reply.send(Err(HubError::Reloading(self.mailbox.doc.clone())));
         }
     }
 
@@ -510,13 +500,13 @@ impl Task {
 }
 
 /// What is handled together: as a rule all of it; at most [`TURN_BYTES_MAX`] where there is more than one message, since
-/// all edits of a turn become one record; one event at a time when `cautious`.
-fn portions<'a, 'e>(mut events: &'a [Event<'e>], cautious: bool) -> impl Iterator<Item = &'a [Event<'e>]> {
+/// all edits of a turn become one record.
+fn portions<'a, 'e>(mut events: &'a [Event<'e>]) -> impl Iterator<Item = &'a [Event<'e>]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = |event: &&Event<'_>| {
             bytes += event.bytes();
-            bytes <= TURN_BYTES_MAX && !cautious
+            bytes <= TURN_BYTES_MAX
         };
         let together = events.iter().take_while(fits).count().max(1).min(events.len());
         let (portion, rest) = events.split_at(together);
@@ -553,17 +543,16 @@ fn deliver(
     }
 }
 
-fn answer(replica: &mut Replica, query: Query) -> Result<(), Broken> {
-    let broken = |error| Broken { error, senders: Vec::new(), update: Bytes::new() };
+/// Answers; `false` when the document is to be loaded again.
+fn answer(replica: &mut Replica, query: Query) -> bool {
     match query {
-        Query::Diff(state_vector, reply) => drop(reply.send(Ok(replica.diff(&state_vector).map_err(broken)?))),
+        Query::Diff(state_vector, reply) => drop(reply.send(Ok(replica.diff(&state_vector)))),
         Query::StateVector(reply) => drop(reply.send(Ok(replica.clocks().1))),
         Query::Census(reply) => drop(reply.send(Ok(replica.census()))),
-        Query::Content(reply) => drop(reply.send(Ok(replica.content().map_err(broken)?))),
         // It has been repaired in the store; this life of it goes on from what is damaged.
-        Query::Reload(_) => return Err(broken(IntegrateError::Dead)),
+        Query::Reload(_) => return false,
     }
-    Ok(())
+    true
 }
 
 /// Loads a document from the store, which holds everything of one that sleeps; off the async threads.
@@ -597,11 +586,10 @@ mod tests {
     fn a_turn_is_bounded_in_bytes_and_nothing_is_left_out() {
         let (small, large) = (vec![0; 10], vec![0; TURN_BYTES_MAX]);
         let message = |bytes| Event::Message(PeerId(1), ClientMessage::Update(bytes));
-        let lens = |events: &[Event<'_>], cautious| portions(events, cautious).map(<[_]>::len).collect::<Vec<_>>();
-        assert!(lens(&[], false).is_empty());
-        assert_eq!(lens(&[Event::Timer, message(&small), message(&small)], false), [3]);
-        assert_eq!(lens(&[Event::Timer, message(&small), message(&small)], true), [1, 1, 1]);
+        let lens = |events: &[Event<'_>]| portions(events).map(<[_]>::len).collect::<Vec<_>>();
+        assert!(lens(&[]).is_empty());
+        assert_eq!(lens(&[Event::Timer, message(&small), message(&small)]), [3]);
         let flood = [message(&large), message(&large), Event::Timer, message(&small), Event::Offered(0, &large)];
-        assert_eq!(lens(&flood, false), [1, 2, 1, 1]);
+        assert_eq!(lens(&flood), [1, 2, 1, 1]);
     }
 }

@@ -165,12 +165,8 @@ impl Task {
     async fn recreate(&mut self, tombstone: Tombstone, batch: &mut Batch) -> Option<Replica> {
         let mut replica = Replica::load([], tombstone.seq).ok()?;
         self.recreating = true;
-        let handled = self.turn(&mut replica, batch).await;
+        self.turn(&mut replica, batch).await;
         self.recreating = false;
-        if let Err(broken) = handled {
-            self.give_up(&broken);
-            return None;
-        }
         let is_new = replica.last_seq() > tombstone.seq && !self.mailbox.storage_failed();
         if is_new {
             info!(doc = ?self.mailbox.doc, "document made anew after its deletion");

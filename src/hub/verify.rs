@@ -14,7 +14,7 @@ use super::mailbox::Query;
 use super::quarantine::{self, Kind, Label};
 use super::{Hub, HubError, Inner};
 use crate::ids::{DocName, Seq};
-use crate::replica::{Census, Replica, compaction};
+use crate::replica::{Census, Replica};
 use crate::store::{DamagedRecord, Examined};
 use crate::wire::update;
 
@@ -248,10 +248,11 @@ impl Inner {
 
     /// Makes `updates` the whole document.
     async fn rebuild(self: &Arc<Self>, doc: &DocName, updates: Vec<Bytes>) -> Result<(), HubError> {
-        let name = doc.clone();
+        let (name, inner) = (doc.clone(), self.clone());
         self.in_store(move |store| {
             // As small as a snapshot should be, if the proof that nothing is lost by that succeeds.
-            let folded = compaction::fold(updates.iter().map(|update| &update[..])).map(|folded| folded.updates);
+            let log: Vec<_> = updates.iter().map(|update| (None, update.clone())).collect();
+            let folded = inner.fold_log(&name, &log).map(|folded| folded.updates);
             store.rebuild(&name, folded.unwrap_or(updates), now_ms())
         })
         .await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::live::IntegrateError;
+use super::encoded::Shape;
 use super::peers::Peer;
 use super::portions::{Bringing, Portions, Sizes};
 use super::{Effects, Replica, Weight};
@@ -51,13 +51,12 @@ enum Answer {
 
 impl Replica {
     /// Answers a SyncStep1 with exactly one SyncStep2 (WIRE g2, g3).
-    pub(super) fn answer(&mut self, id: PeerId, question: &[u8], effects: &mut Effects) -> Result<(), IntegrateError> {
+    pub(super) fn answer(&mut self, id: PeerId, question: &[u8], effects: &mut Effects) {
         match self.peers.get_mut(&id) {
-            None => Ok(()),
+            None => {}
             Some(Peer { bringing: Some(bringing), .. }) => {
                 // It was asked before, and is being answered.
                 bringing.asked = true;
-                Ok(())
             }
             Some(_) => {
                 let known = Arc::new(state_vector::decode(question).unwrap_or_default());
@@ -67,39 +66,30 @@ impl Replica {
     }
 
     /// A slow peer has drained: one diff from what it is known to have replaces all it did not get.
-    pub(super) fn catch_up(&mut self, id: PeerId, effects: &mut Effects) -> Result<(), IntegrateError> {
-        let Some(peer) = self.peers.get(&id) else { return Ok(()) };
+    pub(super) fn catch_up(&mut self, id: PeerId, effects: &mut Effects) {
+        let Some(peer) = self.peers.get(&id) else { return };
         if peer.bringing.is_some() {
             return self.bring_on(id, effects);
         }
         // An answer may have brought the content meanwhile, or it was only presence that was dropped.
         if peer.behind {
-            self.bring(id, peer.base.clone(), false, 0, effects)?;
+            self.bring(id, peer.base.clone(), false, 0, effects);
         }
         if let Some(everyone) = self.awareness.everyone() {
             effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
         }
-        Ok(())
     }
 
     /// Sends a peer that knows `known` the rest, at once or the first portion of it (WIRE g5).
-    fn bring(
-        &mut self,
-        id: PeerId,
-        known: Arc<StateVector>,
-        asked: bool,
-        rounds: u32,
-        effects: &mut Effects,
-    ) -> Result<(), IntegrateError> {
-        let answer = self.answer_to(&known, rounds)?;
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+    fn bring(&mut self, id: PeerId, known: Arc<StateVector>, asked: bool, rounds: u32, effects: &mut Effects) {
+        let answer = self.answer_to(&known, rounds);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.base = known.clone();
         match answer {
             Answer::Whole(diff) => {
                 peer.follow(self.turn);
                 let message = if asked { ServerMessage::SyncStep2(diff) } else { ServerMessage::Update(diff) };
                 effects.send.push((id, message, Weight::Answer));
-                Ok(())
             }
             Answer::InPortions(portions) => {
                 peer.follows_since = None;
@@ -110,13 +100,13 @@ impl Replica {
     }
 
     /// The portion before has left: the next one, or the end.
-    fn bring_on(&mut self, id: PeerId, effects: &mut Effects) -> Result<(), IntegrateError> {
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        let Some(mut bringing) = peer.bringing.take() else { return Ok(()) };
+    fn bring_on(&mut self, id: PeerId, effects: &mut Effects) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(mut bringing) = peer.bringing.take() else { return };
         if let Some(portion) = bringing.next_portion() {
             peer.bringing = Some(bringing);
             effects.send.push((id, ServerMessage::Update(portion), Weight::Portion));
-            return Ok(());
+            return;
         }
         let base = Arc::new(bringing.base());
         if bringing.is_all(self.content.version) {
@@ -127,41 +117,40 @@ impl Replica {
                 effects.send.push((id, nothing, Weight::Answer));
             }
         } else {
-            self.bring(id, base, bringing.asked, bringing.rounds + 1, effects)?;
+            self.bring(id, base, bringing.asked, bringing.rounds + 1, effects);
         }
         // It may have missed presence while its outbox was full.
         if let Some(everyone) = self.awareness.everyone() {
             effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
         }
-        Ok(())
     }
 
     /// What somebody lacks who knows `known`.
-    fn answer_to(&mut self, known: &StateVector, rounds: u32) -> Result<Answer, IntegrateError> {
+    fn answer_to(&mut self, known: &StateVector, rounds: u32) -> Answer {
         // A crowd that knows nothing is under way with one cut, whatever was added since: that comes at the end.
         if known.is_empty()
             && let Some(portions) = self.cut.upgrade()
         {
-            return Ok(Answer::InPortions(portions));
+            return Answer::InPortions(portions);
         }
         let question = state_vector::encode(known);
         self.renew_answers();
         if let Some(diff) = self.answers.diff(&question).filter(|diff| diff.len() <= self.sizes.whole_max) {
-            return Ok(Answer::Whole(diff));
+            return Answer::Whole(diff);
         }
-        let diff = self.content.live().diff(known)?;
+        let diff = self.content.diff(known);
         if diff.len() <= self.sizes.whole_max || rounds >= PORTIONS_ROUNDS_MAX {
             let diff = Bytes::from(diff);
             self.answers.keep(question, diff.clone());
-            return Ok(Answer::Whole(diff));
+            return Answer::Whole(diff);
         }
         if diff.len() > self.sizes.own_max
             && !known.is_empty()
-            && let Some(portions) = self.cut_whole()?
+            && let Some(portions) = self.cut_whole()
         {
-            return Ok(Answer::InPortions(portions));
+            return Answer::InPortions(portions);
         }
-        Ok(match self.cut(&diff) {
+        match self.cut(&diff) {
             Some(portions) => {
                 if known.is_empty() {
                     self.cut = Arc::downgrade(&portions);
@@ -169,20 +158,20 @@ impl Replica {
                 Answer::InPortions(portions)
             }
             None => Answer::Whole(diff.into()),
-        })
+        }
     }
 
     /// The whole document, cut; the same for all as long as one of them is under way with it.
-    fn cut_whole(&mut self) -> Result<Option<Arc<Portions>>, IntegrateError> {
+    fn cut_whole(&mut self) -> Option<Arc<Portions>> {
         if let Some(portions) = self.cut.upgrade() {
-            return Ok(Some(portions));
+            return Some(portions);
         }
-        let state = self.content.live().state()?;
+        let state = self.content.diff(&StateVector::new());
         let portions = self.cut(&state);
         if let Some(portions) = &portions {
             self.cut = Arc::downgrade(portions);
         }
-        Ok(portions)
+        portions
     }
 
     fn cut(&mut self, update: &[u8]) -> Option<Arc<Portions>> {
@@ -195,16 +184,22 @@ impl Replica {
         self.sizes = sizes;
     }
 
+    /// Keeps what it holds by other sizes than [`Shape::default`], for tests.
+    pub fn keep_by(&mut self, shape: Shape) {
+        let content = &mut self.content;
+        content.structs = std::mem::take(&mut content.structs).shaped(shape, &content.nesting);
+    }
+
     /// The diff that answers `question`, a validated state vector.
-    pub fn diff(&mut self, question: &[u8]) -> Result<Bytes, IntegrateError> {
+    pub fn diff(&mut self, question: &[u8]) -> Bytes {
         self.renew_answers();
         if let Some(diff) = self.answers.diff(question) {
-            return Ok(diff);
+            return diff;
         }
         let known = state_vector::decode(question).unwrap_or_default();
-        let diff = Bytes::from(self.content.live().diff(&known)?);
+        let diff = Bytes::from(self.content.diff(&known));
         self.answers.keep(question.to_vec(), diff.clone());
-        Ok(diff)
+        diff
     }
 
     /// The state vector, and its bytes.

@@ -1,11 +1,18 @@
 //! Folding a log into a snapshot, with the proof that nothing was lost (S6).
+//!
+//! A snapshot is made of the bytes that clients wrote, joined and without what is deleted; yrs tells what that is, and is the
+//! witness that the snapshot says what the log says. What yrs writes itself is not quite that: it takes a BigInt that a float
+//! can hold for that number.
 
 use bytes::Bytes;
 
 use super::content;
+use super::encoded::ByYrs;
+use super::live::{IntegrateError, Live};
 use super::{Content, LoadError};
-use crate::replica::live::IntegrateError;
+use crate::limits::INTEGRATE_UPDATES_MAX;
 use crate::wire::state_vector::StateVector;
+use crate::wire::update::{self, Kind, Walker};
 
 /// A document as few updates as possible.
 #[derive(Debug, Clone)]
@@ -29,24 +36,51 @@ pub enum FoldError {
     /// The log itself does not load.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// yrs could not take it.
+    #[error("stored updates cannot be integrated: {0}")]
+    Integrate(#[from] IntegrateError),
     /// The folded form does not say the same as the log.
     #[error("the folded snapshot differs from the log in its {0}")]
     Differs(&'static str),
 }
 
-impl From<IntegrateError> for FoldError {
-    fn from(error: IntegrateError) -> Self {
-        Self::Load(error.into())
-    }
-}
-
 /// Folds `updates` and verifies the result with [`verify`].
 pub fn fold<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded, FoldError> {
+    fold_replayed(replay(updates, INTEGRATE_UPDATES_MAX, |_| {})?)
+}
+
+/// The same, integrating one update at a time, each of which is announced by its number before it is; then the number behind
+/// the last one.
+pub fn fold_telling<'a>(
+    updates: impl IntoIterator<Item = &'a [u8]>,
+    mut next: impl FnMut(usize),
+) -> Result<Folded, FoldError> {
+    let mut last = 0;
+    let replayed = replay(updates, 1, |at| {
+        last = at + 1;
+        next(at);
+    })?;
+    next(last);
+    fold_replayed(replayed)
+}
+
+/// The same without yrs, for logs that it cannot integrate: what was typed in a row is joined, what is deleted has no content
+/// any more. Says the same, though it takes more bytes.
+pub fn squash<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded, FoldError> {
     let mut content = Content::load(updates)?;
-    content.sort_parked_anew()?;
-    let mut folded = vec![Bytes::from(content.live().state()?)];
-    folded.extend(content.parked.iter().cloned());
-    compare(&mut content, &folded)?;
+    let _ = content.sort_parked_anew();
+    content.structs.collect_all(&content.deleted, None, &content.nesting);
+    let mut squashed = vec![Bytes::from(content.diff(&StateVector::new()))];
+    squashed.extend(content.parked.iter().cloned());
+    compare_histories(&content, &squashed)?;
+    Ok(Folded { updates: squashed, clocks: content.clocks })
+}
+
+/// What a fold of `log` elsewhere came to, once it is certain that it has the same history: as [`verify`] without the content.
+pub fn same_history<'a>(log: impl IntoIterator<Item = &'a [u8]>, folded: Vec<Bytes>) -> Result<Folded, FoldError> {
+    let mut content = Content::load(log)?;
+    let _ = content.sort_parked_anew();
+    compare_histories(&content, &folded)?;
     Ok(Folded { updates: folded, clocks: content.clocks })
 }
 
@@ -56,13 +90,73 @@ pub fn fold<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded, F
 /// yrs may know more deletions than the log names (concurrent writes to one key, inserts into something deleted), never
 /// fewer. The first update of `folded` is the state, the others wait.
 pub fn verify<'a>(log: impl IntoIterator<Item = &'a [u8]>, folded: &[Bytes]) -> Result<(), FoldError> {
-    let mut content = Content::load(log)?;
-    content.sort_parked_anew()?;
-    compare(&mut content, folded)
+    let (content, mut live) = replay(log, INTEGRATE_UPDATES_MAX, |_| {})?;
+    compare_histories(&content, folded)?;
+    compare_content(&mut live, folded)
 }
 
-fn compare(content: &mut Content, folded: &[Bytes]) -> Result<(), FoldError> {
-    let mut again = Content::load(folded.iter().map(|update| &update[..]))?;
+fn fold_replayed((mut content, mut live): (Content, Live)) -> Result<Folded, FoldError> {
+    let collected = content.learn_from(&live.state()?)?;
+    content.structs.collect_all(&content.deleted, Some(&collected), &content.nesting);
+    let mut folded = vec![Bytes::from(content.diff(&StateVector::new()))];
+    folded.extend(content.parked.iter().cloned());
+    compare_histories(&content, &folded)?;
+    compare_content(&mut live, &folded)?;
+    Ok(Folded { updates: folded, clocks: content.clocks })
+}
+
+impl Content {
+    /// Takes over the deletions in `state`, as which yrs encodes this document: what has no content there, and what it has
+    /// concluded to be deleted (concurrent writes to one key, inserts into something deleted).
+    fn learn_from(&mut self, state: &[u8]) -> Result<ByYrs, FoldError> {
+        let refused = |error| FoldError::Integrate(IntegrateError::Refused(format!("its own state: {error}")));
+        let mut collected = ByYrs::default();
+        let (mut walker, sections) = Walker::new(state).map_err(refused)?;
+        for _ in 0..sections {
+            let section = walker.section().map_err(refused)?;
+            let mut clock = section.clock;
+            for _ in 0..section.structs {
+                let item = walker.next(section.client, clock).map_err(refused)?;
+                match item.kind {
+                    Kind::Gc => collected.gone.insert(section.client, clock, item.end()),
+                    Kind::Deleted => collected.forgotten.insert(section.client, clock, item.end()),
+                    _ => {}
+                }
+                clock = item.end();
+            }
+        }
+        walker.delete_set(|client, from, to| self.deleted.insert(client, from, to)).map_err(refused)?;
+        self.delete_set = None;
+        Ok(collected)
+    }
+}
+
+/// A log as the replica reads it and, from the same accepted bytes but by a way of its own, as yrs does: so many updates at
+/// once, telling the number of each before it is looked at.
+fn replay<'a>(
+    log: impl IntoIterator<Item = &'a [u8]>,
+    at_once: usize,
+    mut next: impl FnMut(usize),
+) -> Result<(Content, Live), FoldError> {
+    let (mut ready, mut live) = (Vec::new(), Live::new(false));
+    let log = log.into_iter().enumerate().map(|(at, update)| {
+        next(at);
+        update
+    });
+    let mut content = Content::load_telling(log, |turn| {
+        ready.extend(turn.merged());
+        if ready.len() < at_once {
+            return Ok(());
+        }
+        live.integrate(ready.drain(..)).map_err(FoldError::from)
+    })?;
+    ready.extend(content.sort_parked_anew());
+    live.integrate(ready)?;
+    Ok((content, live))
+}
+
+fn compare_histories(content: &Content, folded: &[Bytes]) -> Result<(), FoldError> {
+    let again = Content::load(folded.iter().map(|update| &update[..]))?;
     if again.clocks != content.clocks {
         return Err(FoldError::Differs("state vector"));
     }
@@ -76,11 +170,13 @@ fn compare(content: &mut Content, folded: &[Bytes]) -> Result<(), FoldError> {
     if !again.parked.iter().eq(content.parked.iter()) {
         return Err(FoldError::Differs("waiting updates"));
     }
-    let read = |content: &mut Content| {
-        let state = content.live().state()?;
-        content::Content::read(content.live(), &state)
-    };
-    if read(&mut again)? != read(content)? {
+    Ok(())
+}
+
+/// Compares with what `live` says. All that is ready is in the first update, or clocks would differ.
+fn compare_content(live: &mut Live, folded: &[Bytes]) -> Result<(), FoldError> {
+    let state = folded.first().map_or(update::EMPTY, |state| &state[..]);
+    if content::Content::of(state)? != content::Content::read(live)? {
         return Err(FoldError::Differs("content"));
     }
     Ok(())

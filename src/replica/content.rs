@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use yrs::types::text::YChange;
 use yrs::{Any, Array, GetString, Map, Out, ReadTxn, Text, Transact, Xml, XmlFragment, XmlOut, XmlTextRef};
@@ -31,16 +33,28 @@ impl RootKind {
 }
 
 /// A document's root types with what they hold.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Content {
     /// By name: kind and value. A text is a JSON string, XML a string of markup.
     pub roots: BTreeMap<String, (RootKind, Value)>,
 }
 
 impl Content {
-    /// Reads the root types of `live`, whose whole state is `state`.
-    pub fn read(live: &mut Live, state: &[u8]) -> Result<Self, IntegrateError> {
-        let kinds = root_kinds(state);
+    /// Reads the root types of a whole state, an update without a gap that the replica has made.
+    ///
+    /// # Errors
+    /// When yrs cannot take it.
+    pub fn of(state: &[u8]) -> Result<Self, IntegrateError> {
+        let mut live = Live::new(false);
+        live.integrate([Bytes::copy_from_slice(state)])?;
+        Self::read(&mut live)
+    }
+
+    /// Reads the root types of `live`. Its own state tells what they are, or an emptied one would be what it was as long as
+    /// somebody kept what was in it.
+    pub(super) fn read(live: &mut Live) -> Result<Self, IntegrateError> {
+        let state = live.state()?;
+        let kinds = root_kinds(&state);
         let roots = live.read(|doc| {
             kinds
                 .into_iter()
@@ -69,14 +83,21 @@ impl Content {
     }
 }
 
-/// The kinds of the root types that `state` names, an update without a gap.
+/// The kinds of the root types that `state` names, an update without a gap. What is deleted does not tell, whether or not its
+/// content is still there.
 pub fn root_kinds(state: &[u8]) -> BTreeMap<String, RootKind> {
     let mut nesting = Nesting::default();
     // Bytes that don't pass here name nothing that could be read.
-    if let Ok(gated) = gate(state, &StateVector::new(), &DeleteSet::default())
-        && nesting.add_all(&gated).is_err()
-    {
-        return BTreeMap::new();
+    if let Ok(mut gated) = gate(state, &StateVector::new(), &DeleteSet::default()) {
+        let mut deleted = DeleteSet::default();
+        gated.deletes.iter().for_each(|&(client, from, to)| deleted.insert(client, from, to));
+        for (client, item) in &mut gated.traits {
+            item.lives = false;
+            deleted.for_each_missing(*client, item.from, item.to, |_, _| item.lives = true);
+        }
+        if nesting.add_all(&gated).is_err() {
+            return BTreeMap::new();
+        }
     }
     nesting.roots().map(|(name, kind)| (name.to_owned(), kind)).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{ClientId, Clock};
+use crate::wire::lib0::write_var_uint;
 
 /// Disjoint, non-adjacent ranges of deleted ticks per client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,6 +52,27 @@ impl DeleteSet {
         }
     }
 
+    /// Whether some of `from..to` is in the set.
+    pub fn touches(&self, client: ClientId, from: Clock, to: Clock) -> bool {
+        let before = self.clients.get(&client).and_then(|ranges| ranges.range(..to).next_back());
+        from < to && before.is_some_and(|(_, end)| *end > from)
+    }
+
+    /// As it ends an update, the largest client first as Yjs writes it.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_var_uint(&mut out, self.clients.len() as u64);
+        for (client, ranges) in self.clients.iter().rev() {
+            write_var_uint(&mut out, client.0);
+            write_var_uint(&mut out, ranges.len() as u64);
+            for (from, to) in ranges {
+                write_var_uint(&mut out, u64::from(*from));
+                write_var_uint(&mut out, u64::from(to - from));
+            }
+        }
+        out
+    }
+
     /// All ranges, clients and clocks rising.
     pub fn iter(&self) -> impl Iterator<Item = (ClientId, Clock, Clock)> + '_ {
         self.clients.iter().flat_map(|(&client, ranges)| ranges.iter().map(move |(&from, &to)| (client, from, to)))
@@ -80,6 +102,7 @@ mod tests {
                 let mut missing = Vec::new();
                 set.for_each_missing(C, from, to, |a, b| missing.extend(a..b));
                 let expected: Vec<_> = (from..to).filter(|tick| !model.contains(tick)).collect();
+                prop_assert_eq!(set.touches(C, from, to), expected.len() < len as usize);
                 prop_assert_eq!(missing, expected);
                 set.insert(C, from, to);
                 model.extend(from..to);

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::live::IntegrateError;
 use crate::ids::{PeerId, Seq};
 use crate::wire::close::CloseReason;
 use crate::wire::message::ServerMessage;
@@ -41,8 +40,6 @@ pub struct Effects {
     pub wake_at: Option<Instant>,
     /// What became of the updates.
     pub tally: Tally,
-    /// The document broke; nothing of this turn may be carried out. The hub ends the task and loads it anew.
-    pub broken: Option<Broken>,
 }
 
 /// What became of the updates of a turn, by number.
@@ -75,15 +72,4 @@ pub struct Offered {
     pub parked_bytes: usize,
     /// It was refused.
     pub refused: Option<&'static str>,
-}
-
-/// Why a document broke, and what broke it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// What yrs said.
-    pub error: IntegrateError,
-    /// Peers whose updates were in the turn; with exactly one, it is the culprit.
-    pub senders: Vec<PeerId>,
-    /// The bytes that yrs choked on.
-    pub update: Bytes,
 }

@@ -27,8 +27,6 @@ pub struct Gated<'a> {
     pub parked: Option<Parked>,
     /// Everything in the update is new and ready, so its own bytes can be used as they are.
     pub whole: bool,
-    /// A sub-document is among the new structs.
-    pub has_subdocument: bool,
 }
 
 /// New structs of one client, beginning where our knowledge of that client ends.
@@ -61,6 +59,8 @@ pub struct Trait<'a> {
     pub keyed: bool,
     /// What it carries, where that matters to the replica.
     pub carries: Carries,
+    /// It is not known to be deleted.
+    pub lives: bool,
 }
 
 /// What a struct carries, where that matters to the replica.
@@ -196,7 +196,6 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
     }
 
     let mut gated = Gated { whole: descends, ..Gated::default() };
-    gated.has_subdocument = traits.iter().any(|(_, item)| item.carries == Carries::Subdocument);
     gated.traits = traits;
     let mut parked = Builder::default();
     let mut missing = StateVector::new();
@@ -323,7 +322,7 @@ fn accept<'a>(update: &'a [u8], cursor: &mut Cursor<'a>, item: &Struct<'a>) -> T
         Kind::String(_) | Kind::Embed | Kind::Format => Carries::Text,
     };
     let from = std::mem::replace(&mut cursor.ready, item.end());
-    Trait { from, to: item.end(), place, keyed: item.keyed, carries }
+    Trait { from, to: item.end(), place, keyed: item.keyed, carries, lives: true }
 }
 
 fn beside<'a>(left: Id, right: Option<Id>) -> Place<'a> {

@@ -7,13 +7,14 @@
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bytes::Bytes;
 use yrs::updates::decoder::Decode;
-use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, Transact, Update};
+use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, StateVector, Transact, Update};
 
 use super::steps::{needs_steps, steps};
 use crate::limits::{INTEGRATE_BYTES_MAX, INTEGRATE_UPDATES_MAX};
 use crate::wire::lib0::SAFE_INTEGER_MAX;
-use crate::wire::state_vector::{self, StateVector};
+use crate::wire::update::{Kind, Walker};
 
 /// A document in yrs.
 pub struct Live {
@@ -48,25 +49,26 @@ impl Live {
         Self { doc: Some(Doc::with_options(options)), keeps_deleted }
     }
 
-    /// Whether deleted content is kept.
-    pub fn keeps_deleted(&self) -> bool {
-        self.keeps_deleted
-    }
-
     /// Integrates updates that have passed the gate, in order.
     ///
     /// # Errors
     /// After any error this value answers nothing any more.
-    pub fn integrate<'a>(&mut self, updates: impl IntoIterator<Item = &'a [u8]>) -> Result<(), IntegrateError> {
+    pub fn integrate(&mut self, updates: impl IntoIterator<Item = Bytes>) -> Result<(), IntegrateError> {
         let mut together = Vec::new();
         let mut bytes = 0;
         for update in updates {
-            if needs_steps(update) {
+            if !self.keeps_deleted && has_subdocument(&update) {
                 self.commit(&together)?;
                 together.clear();
                 bytes = 0;
-                for step in steps(update).map_err(refused)? {
-                    self.commit(&[&step])?;
+                self.keep_deleted()?;
+            }
+            if needs_steps(&update) {
+                self.commit(&together)?;
+                together.clear();
+                bytes = 0;
+                for step in steps(&update).map_err(refused)? {
+                    self.commit(&[step.into()])?;
                 }
                 continue;
             }
@@ -75,14 +77,21 @@ impl Live {
                 together.clear();
                 bytes = 0;
             }
-            together.push(update);
             bytes += update.len();
+            together.push(update);
         }
         self.commit(&together)
     }
 
+    /// A document that contains a sub-document is never garbage-collected by yrs again (DEPENDENCIES, safe use 3).
+    fn keep_deleted(&mut self) -> Result<(), IntegrateError> {
+        let state = self.state()?;
+        *self = Self::new(true);
+        self.integrate([state.into()])
+    }
+
     /// Integrates updates in one transaction.
-    fn commit(&mut self, updates: &[&[u8]]) -> Result<(), IntegrateError> {
+    fn commit(&mut self, updates: &[Bytes]) -> Result<(), IntegrateError> {
         if updates.is_empty() {
             return Ok(());
         }
@@ -99,17 +108,9 @@ impl Live {
         })
     }
 
-    /// The diff that answers `state_vector`: what its sender is missing, and the whole delete set.
-    pub fn diff(&mut self, state_vector: &StateVector) -> Result<Vec<u8>, IntegrateError> {
-        self.guarded(|doc| {
-            let state_vector = yrs::StateVector::decode_v1(&state_vector::encode(state_vector)).map_err(refused)?;
-            Ok(doc.transact().encode_diff_v1(&state_vector))
-        })
-    }
-
     /// The whole state as one update.
     pub fn state(&mut self) -> Result<Vec<u8>, IntegrateError> {
-        self.diff(&StateVector::new())
+        self.guarded(|doc| Ok(doc.transact().encode_diff_v1(&StateVector::default())))
     }
 
     /// Lets `read` look into the document.
@@ -131,6 +132,23 @@ impl Live {
         }
         result
     }
+}
+
+/// Whether a validated update brings a sub-document.
+fn has_subdocument(update: &[u8]) -> bool {
+    let Ok((mut walker, sections)) = Walker::new(update) else { return false };
+    for _ in 0..sections {
+        let Ok(section) = walker.section() else { return false };
+        let mut clock = section.clock;
+        for _ in 0..section.structs {
+            let Ok(item) = walker.next(section.client, clock) else { return false };
+            if item.kind == Kind::Doc {
+                return true;
+            }
+            clock = item.end();
+        }
+    }
+    false
 }
 
 fn refused(error: impl std::fmt::Display) -> IntegrateError {

@@ -12,6 +12,7 @@ pub mod compaction;
 pub mod content;
 pub mod delete_set;
 pub mod effects;
+pub mod encoded;
 pub mod event;
 pub mod gate;
 pub mod live;
@@ -28,14 +29,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use self::effects::{Broken, Effects, Offered, Tally, Weight};
+pub use self::effects::{Effects, Offered, Tally, Weight};
 pub use self::event::Event;
 
 use self::answers::Answers;
 use self::awareness::Awareness;
 use self::delete_set::DeleteSet;
+use self::encoded::Encoded;
 use self::gate::{Carries, Gated, gate};
-use self::live::{IntegrateError, Live};
 use self::nesting::{Misplaced, Nesting};
 use self::parked::{Parking, ParkingLot};
 use self::peers::Peer;
@@ -76,7 +77,9 @@ struct Content {
     deleted: DeleteSet,
     nesting: Nesting,
     parked: ParkingLot,
-    live: Option<Live>,
+    structs: Encoded,
+    /// The delete set as it ends an answer, until more is deleted.
+    delete_set: Option<Bytes>,
     /// Rises whenever content was added.
     version: u64,
 }
@@ -97,9 +100,6 @@ pub enum LoadError {
     /// Shared types nest too deeply in it.
     #[error("stored update {0} nests shared types too deeply")]
     TooDeep(usize),
-    /// yrs could not take it.
-    #[error("stored updates cannot be integrated: {0}")]
-    Integrate(#[from] IntegrateError),
 }
 
 /// Sizes and counts of a document, for people.
@@ -127,7 +127,6 @@ struct Turn<'a> {
     many: Builder,
     senders: Vec<PeerId>,
     parked: Vec<Bytes>,
-    subdocument: bool,
     /// Ticks that became known, whose arrival may let parked updates go on.
     advanced: Vec<(ClientId, Clock)>,
     /// Something in it did not come from one of the senders.
@@ -249,9 +248,7 @@ impl Replica {
                 Event::Timer => {}
             }
         }
-        if let Err(broken) = self.finish(turn, &mut effects) {
-            return Effects { broken: Some(broken), ..Effects::default() };
-        }
+        self.finish(turn, &mut effects);
         let expiry = self.awareness.expire(now);
         let (presence, more) = self.awareness.announce(now);
         effects.presence = presence;
@@ -435,19 +432,15 @@ impl Replica {
         Offered { seq: Seq::ZERO, accepted_bytes: 0, parked_bytes: 0, refused }
     }
 
-    /// Integrates what the turn has gathered and says what follows from it.
-    fn finish(&mut self, mut turn: Turn<'_>, effects: &mut Effects) -> Result<(), Broken> {
+    /// Says what follows from what the turn has gathered.
+    fn finish(&mut self, mut turn: Turn<'_>, effects: &mut Effects) {
         self.content.take_unparked(&mut turn);
         let only_sender = match turn.senders[..] {
             [sender] if !turn.freed && turn.offered.is_empty() => Some(sender),
             _ => None,
         };
         if let Some(update) = turn.merged() {
-            self.content.integrate(&update, turn.subdocument).map_err(|error| Broken {
-                error,
-                senders: std::mem::take(&mut turn.senders),
-                update: update.clone(),
-            })?;
+            self.content.version += 1;
             self.last_seq = self.last_seq.next();
             effects.append.push((self.last_seq, update.clone()));
             effects.broadcast = Some((update, only_sender));
@@ -467,10 +460,10 @@ impl Replica {
         }
         for (id, question) in turn.asks {
             self.ask_back(id, effects);
-            self.answer(id, question, effects).map_err(broken_while_reading)?;
+            self.answer(id, question, effects);
         }
         for id in turn.returned {
-            self.catch_up(id, effects).map_err(broken_while_reading)?;
+            self.catch_up(id, effects);
         }
         for (id, bytes) in turn.acks {
             if let Some(peer) = self.peers.get_mut(&id)
@@ -486,7 +479,7 @@ impl Replica {
             }
         }
         self.release_acks(self.durable, effects);
-        Ok(())
+        self.content.collect();
     }
 
     /// Where that is the custom, whoever asks is asked in turn, before it is answered (WIRE h1).
@@ -542,14 +535,8 @@ impl Replica {
     }
 
     /// The whole state as one update, without what still waits.
-    pub fn state(&mut self) -> Result<Bytes, IntegrateError> {
+    pub fn state(&mut self) -> Bytes {
         self.diff(&[0])
-    }
-
-    /// The shared types, for people and other programs.
-    pub fn content(&mut self) -> Result<content::Content, IntegrateError> {
-        let state = self.state()?;
-        content::Content::read(self.content.live(), &state)
     }
 }
 
@@ -559,14 +546,17 @@ impl Default for Replica {
     }
 }
 
-fn broken_while_reading(error: IntegrateError) -> Broken {
-    Broken { error, senders: Vec::new(), update: Bytes::new() }
-}
-
 impl Content {
     fn load<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
+        Self::load_telling(updates, |_| Ok(()))
+    }
+
+    /// Loads, and tells what each update brings that is ready.
+    fn load_telling<'a, E: From<LoadError>>(
+        updates: impl IntoIterator<Item = &'a [u8]>,
+        mut tell: impl FnMut(&mut Turn<'_>) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let mut content = Content::default();
-        let mut ready = Vec::new();
         for (at, bytes) in updates.into_iter().enumerate() {
             let malformed = |error| LoadError::Malformed { at, bytes: bytes.len(), error };
             update::validate(bytes).map_err(malformed)?;
@@ -578,48 +568,20 @@ impl Content {
                 }
             })?;
             content.take_unparked(&mut turn);
-            if turn.subdocument {
-                content.integrate_all(&mut ready)?;
-                content.keep_deleted()?;
-            }
-            ready.extend(turn.merged());
-            if ready.len() >= crate::limits::INTEGRATE_UPDATES_MAX {
-                content.integrate_all(&mut ready)?;
-            }
+            tell(&mut turn)?;
         }
-        content.integrate_all(&mut ready)?;
         Ok(content)
     }
 
-    fn integrate_all(&mut self, ready: &mut Vec<Bytes>) -> Result<(), IntegrateError> {
-        self.live().integrate(ready.iter().map(|update| &update[..]))?;
-        ready.clear();
-        Ok(())
+    /// What somebody lacks who knows `known`.
+    fn diff(&mut self, known: &StateVector) -> Vec<u8> {
+        let delete_set = self.delete_set.get_or_insert_with(|| self.deleted.encode().into());
+        self.structs.diff(known, delete_set)
     }
 
-    fn integrate(&mut self, update: &[u8], subdocument: bool) -> Result<(), IntegrateError> {
-        if subdocument {
-            self.keep_deleted()?;
-        }
-        self.live().integrate([update])?;
-        self.version += 1;
-        Ok(())
-    }
-
-    fn live(&mut self) -> &mut Live {
-        self.live.get_or_insert_with(|| Live::new(false))
-    }
-
-    /// A document that contains a sub-document is never garbage-collected by yrs again (DEPENDENCIES, safe use 3).
-    fn keep_deleted(&mut self) -> Result<(), IntegrateError> {
-        if self.live().keeps_deleted() {
-            return Ok(());
-        }
-        let state = self.live().state()?;
-        let mut live = Live::new(true);
-        live.integrate([&state[..]])?;
-        self.live = Some(live);
-        Ok(())
+    /// Forgets some of what is deleted.
+    fn collect(&mut self) {
+        self.structs.collect(&self.deleted, &self.nesting);
     }
 
     /// Gates an update from outside into the turn. `Ok(false)`: it adds nothing.
@@ -665,22 +627,28 @@ impl Content {
     /// From here on the gate knows what is in `gated`.
     fn accept(&mut self, gated: &Gated<'_>, turn: &mut Turn<'_>) {
         for run in &gated.runs {
+            self.structs.append(run, &self.nesting);
             self.clocks.insert(run.client, run.to);
             turn.advanced.push((run.client, run.to));
         }
         for (client, item) in &gated.traits {
             if item.carries == Carries::Deleted {
                 self.deleted.insert(*client, item.from, item.to);
+                self.delete_set = None;
             }
         }
         for &(client, from, to) in &gated.deletes {
+            // What came deleted has no content to give up.
+            let structs = &mut self.structs;
+            self.deleted.for_each_missing(client, from, to, |from, to| structs.note_deleted(client, to - from));
             self.deleted.insert(client, from, to);
+            self.delete_set = None;
         }
     }
 
     /// Gates all that is parked once more. Ticks that a parked update brings may have come by another way meanwhile, as
-    /// garbage that depends on nothing; after a load it would be parked without them.
-    fn sort_parked_anew(&mut self) -> Result<(), IntegrateError> {
+    /// garbage that depends on nothing; after a load it would be parked without them. What went on, as one update.
+    fn sort_parked_anew(&mut self) -> Option<Bytes> {
         let mut turn = Turn::default();
         for update in self.parked.take_all() {
             let mut freed = Turn::default();
@@ -690,10 +658,7 @@ impl Content {
             }
         }
         self.take_unparked(&mut turn);
-        match turn.merged() {
-            Some(update) => self.integrate(&update, turn.subdocument),
-            None => Ok(()),
-        }
+        turn.merged()
     }
 
     /// Lets parked updates go on that waited for what the turn has brought, and so on until none can.
@@ -728,7 +693,6 @@ impl<'a> Turn<'a> {
         if gated.is_empty() {
             return;
         }
-        self.subdocument |= gated.has_subdocument;
         if gated.whole && self.one.is_none() && self.many.is_empty() {
             self.one = Some((update, gated));
             return;
@@ -748,7 +712,6 @@ impl<'a> Turn<'a> {
     fn absorb(&mut self, other: Turn<'_>) {
         self.freed = true;
         self.spill();
-        self.subdocument |= other.subdocument;
         if let Some((_, gated)) = &other.one {
             add_to(&mut self.many, gated);
         }

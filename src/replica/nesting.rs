@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::gate::{Carries, Gated, Place, Trait};
 use crate::ids::{ClientId, Clock};
 use crate::limits::TYPE_DEPTH_MAX;
@@ -19,13 +21,16 @@ type TypeNo = u32;
 /// Marks runs that came deleted: what they were is unknown, so they may have been a type.
 const CAME_DELETED: TypeNo = 1 << 31;
 
+/// Marks runs that stand under a key, or beside something that does: yrs gives an item its neighbour's key.
+const KEYED: TypeNo = 1 << 30;
+
 /// What is known of the document's shared types, and where each tick hangs.
 #[derive(Debug)]
 pub struct Nesting {
     types: Vec<SharedType>,
     roots: BTreeMap<Box<str>, TypeNo>,
     nested: BTreeMap<Id, TypeNo>,
-    /// Per client: first tick of each run, and where the run hangs, perhaps with [`CAME_DELETED`].
+    /// Per client: first tick of each run, and where the run hangs, perhaps with [`CAME_DELETED`] and [`KEYED`].
     runs: BTreeMap<ClientId, Vec<(Clock, TypeNo)>>,
 }
 
@@ -47,9 +52,10 @@ enum Key {
 }
 
 /// A root type by what hangs in it. Where several kinds do, the later one counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RootKind {
     /// Nothing that tells: all of it came deleted.
+    #[default]
     Unknown,
     /// Values in a row.
     Array,
@@ -101,6 +107,12 @@ impl Nesting {
 
     /// Notes one struct. Structs of one client come in the order of their clocks.
     fn add(&mut self, client: ClientId, item: &Trait<'_>) -> Result<(), Misplaced> {
+        let mut marks = if item.keyed { KEYED } else { 0 };
+        let mut beside = |id| {
+            let run = self.run_of(id);
+            marks |= run & KEYED;
+            run & !(CAME_DELETED | KEYED)
+        };
         let parent = match item.place {
             Place::Nowhere => 0,
             Place::Root(name) => self.root(name),
@@ -110,13 +122,16 @@ impl Nesting {
                 None if self.run_of(id) & CAME_DELETED != 0 => 0,
                 None => return Err(Misplaced::Unfitting),
             },
-            Place::Beside(id) => self.run_of(id) & !CAME_DELETED,
+            Place::Beside(id) => beside(id),
             Place::Between(left, right) => {
-                let [left, right] = [left, right].map(|id| self.run_of(id) & !CAME_DELETED);
+                let (left, right) = (beside(left), beside(right));
                 self.both(left, right).ok_or(Misplaced::Unfitting)?
             }
         };
-        let run = if item.carries == Carries::Deleted { parent | CAME_DELETED } else { parent };
+        if item.carries == Carries::Deleted {
+            marks |= CAME_DELETED;
+        }
+        let run = parent | marks;
         let runs = self.runs.entry(client).or_default();
         if runs.last().is_none_or(|(_, last)| *last != run) {
             runs.push((item.from, run));
@@ -168,6 +183,11 @@ impl Nesting {
         self.roots.iter().map(|(name, number)| (&**name, self.types[*number as usize].kind))
     }
 
+    /// Whether this tick may stand under a key, whatever it says itself.
+    pub fn may_be_keyed(&self, id: Id) -> bool {
+        self.run_of(id) & KEYED != 0
+    }
+
     fn run_of(&self, id: Id) -> TypeNo {
         let Some(runs) = self.runs.get(&id.client) else { return 0 };
         let behind = runs.partition_point(|(from, _)| *from <= id.clock);
@@ -177,6 +197,7 @@ impl Nesting {
 
 fn kind_of(item: &Trait<'_>) -> RootKind {
     match item.carries {
+        _ if !item.lives => RootKind::Unknown,
         _ if item.keyed => RootKind::Map,
         Carries::Deleted => RootKind::Unknown,
         Carries::Text => RootKind::Text,
@@ -194,7 +215,7 @@ mod tests {
     const ARRAY: Carries = Carries::SharedType(0);
 
     fn item(at: Clock, place: Place<'static>, carries: Carries) -> Trait<'static> {
-        Trait { from: at, to: at + 1, place, keyed: false, carries }
+        Trait { from: at, to: at + 1, place, keyed: false, carries, lives: true }
     }
 
     fn id(clock: Clock) -> Id {
@@ -261,6 +282,16 @@ mod tests {
         nesting.add(C, &item(5, Place::Between(id(1), id(3)), Carries::Values)).unwrap();
         assert_eq!(nesting.add(C, &item(6, Place::Between(id(1), id(3)), Carries::Text)), Err(Misplaced::Unfitting));
         nesting.add(C, &item(6, Place::Between(id(1), id(1)), Carries::Text)).unwrap();
+    }
+
+    #[test]
+    fn what_stands_beside_a_key_may_stand_under_it_whatever_it_says() {
+        let keyed = Trait { keyed: true, ..item(0, Place::Root("r"), Carries::Text) };
+        let mut nesting = Nesting::default();
+        nesting.add(C, &keyed).unwrap();
+        nesting.add(C, &item(1, Place::Beside(id(0)), Carries::Text)).unwrap();
+        nesting.add(C, &item(2, Place::Root("r"), Carries::Text)).unwrap();
+        assert_eq!([0, 1, 2].map(|clock| nesting.may_be_keyed(id(clock))), [true, true, false]);
     }
 
     #[test]

@@ -30,7 +30,9 @@ pub(super) fn close_reason(error: &HubError) -> CloseReason {
         HubError::DiskFull(_) => CloseReason::DiskFull,
         HubError::CannotOpen { .. } => CloseReason::Unreadable,
         HubError::TooManyDocuments => CloseReason::Overloaded,
-        HubError::CannotCompact { .. } | HubError::CannotVacuum(_) => CloseReason::StorageFailed,
+        HubError::CannotCompact { .. } | HubError::CannotRead { .. } | HubError::CannotVacuum(_) => {
+            CloseReason::StorageFailed
+        }
         HubError::NoSuchDocument(_) | HubError::Reloading(_) | HubError::BackupRunning => CloseReason::Reload,
     }
 }
@@ -243,7 +245,7 @@ impl From<HubError> for Problem {
                 Self { deleted_ms: Some(deleted_ms), ..gone }
             }
             HubError::Draining | HubError::Reloading(_) | HubError::TooManyDocuments => Self::unavailable(detail),
-            HubError::CannotOpen { .. } | HubError::CannotCompact { .. } => {
+            HubError::CannotOpen { .. } | HubError::CannotRead { .. } | HubError::CannotCompact { .. } => {
                 let title = "The document's stored form cannot be used";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "document-damaged", title, detail)
             }

@@ -8,6 +8,7 @@ pub mod close;
 pub mod dialect;
 pub mod frame;
 pub mod hocuspocus;
+pub mod join;
 pub mod json;
 pub mod lib0;
 pub mod message;

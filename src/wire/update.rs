@@ -99,6 +99,17 @@ pub struct Struct<'a> {
 }
 
 impl Struct<'_> {
+    /// Bytes before its content: the info byte, origins and parent.
+    pub fn head_bytes(&self) -> usize {
+        self.content - self.from
+    }
+
+    /// Whether nothing but its place needs to be known of it once it is deleted ([`write_deleted`]). A type's is asked for
+    /// by what hangs in it.
+    pub fn forgets(&self) -> bool {
+        matches!(self.kind, Kind::String(_) | Kind::Any | Kind::Binary | Kind::Embed | Kind::Format)
+    }
+
     /// First clock tick after it.
     pub fn end(&self) -> Clock {
         self.clock + self.len
@@ -183,6 +194,11 @@ impl<'a> Walker<'a> {
         let mut reader = Reader::new(update);
         let sections = reader.var_count(3)?;
         Ok((Self { reader }, sections))
+    }
+
+    /// A walker at the first of some structs that follow each other.
+    pub fn start(structs: &'a [u8]) -> Self {
+        Self { reader: Reader::new(structs) }
     }
 
     /// A walker at a struct that another walker has passed.
@@ -476,15 +492,7 @@ pub fn write_part(out: &mut Vec<u8>, update: &[u8], client: ClientId, item: &Str
         write_var_uint(out, u64::from(to - from));
         return;
     }
-    if from == 0 {
-        out.extend_from_slice(bytes(item.from, item.content));
-    } else {
-        out.push(info | HAS_ORIGIN);
-        write_id(out, Id { client, clock: item.clock + from - 1 });
-        if let Some(right) = item.right_origin {
-            write_id(out, right);
-        }
-    }
+    write_head(out, update, client, item, from, info & REF_BITS);
     match item.kind {
         Kind::Deleted => write_var_uint(out, u64::from(to - from)),
         Kind::String(text) => {
@@ -507,6 +515,29 @@ pub fn write_part(out: &mut Vec<u8>, update: &[u8], client: ClientId, item: &Str
         }
         // All others are one tick long and cannot be cut.
         Kind::Gc | Kind::Skip | Kind::Binary | Kind::Embed | Kind::Format | Kind::Type(_) | Kind::Doc => {}
+    }
+}
+
+/// Writes the ticks `from..to` of `item` as deleted ones that have forgotten their content, as Yjs leaves them when it
+/// collects garbage.
+pub fn write_deleted(out: &mut Vec<u8>, update: &[u8], client: ClientId, item: &Struct<'_>, from: Clock, to: Clock) {
+    debug_assert!(from < to && to <= item.len);
+    write_head(out, update, client, item, from, 1);
+    write_var_uint(out, u64::from(to - from));
+}
+
+/// Writes all of a part of `item` that stands before its content, which is of the kind `number`.
+fn write_head(out: &mut Vec<u8>, update: &[u8], client: ClientId, item: &Struct<'_>, from: Clock, number: u8) {
+    let info = update.get(item.from).copied().unwrap_or_default() & !REF_BITS | number;
+    if from == 0 {
+        out.push(info);
+        out.extend_from_slice(update.get(item.from + 1..item.content).unwrap_or_default());
+        return;
+    }
+    out.push(info | HAS_ORIGIN);
+    write_id(out, Id { client, clock: item.clock + from - 1 });
+    if let Some(right) = item.right_origin {
+        write_id(out, right);
     }
 }
 

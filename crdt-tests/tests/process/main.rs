@@ -41,4 +41,5 @@ mod top;
 mod vacuum;
 mod verify;
 mod webhook;
+mod worker;
 mod ysweet;

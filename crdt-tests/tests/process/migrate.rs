@@ -55,27 +55,8 @@ fn bytes_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-///
-/// yrs takes a BigInt that a float can hold for that number, wherever it came from.
 fn without_waiting(state: &State) -> State {
-    let mut state = State { pending: false, ..state.clone() };
-    numbers_for_bigints(&mut state.content);
-    state
-}
-
-fn numbers_for_bigints(value: &mut Value) {
-    if let Some(n) = value.get("bigint").and_then(Value::as_str).and_then(|digits| digits.parse::<i64>().ok())
-        && (n as f64) as i64 == n
-    {
-        // As JavaScript writes it.
-        *value = serde_json::from_str(&format!("{}", n as f64)).expect("a number");
-        return;
-    }
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(numbers_for_bigints),
-        Value::Object(members) => members.values_mut().for_each(numbers_for_bigints),
-        _ => {}
-    }
+    State { pending: false, ..state.clone() }
 }
 
 /// Imports a source, twice, and checks the report.

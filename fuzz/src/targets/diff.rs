@@ -45,7 +45,6 @@ fn check(question: &[u8], updates: &[Vec<u8>]) {
     let mut log = Vec::new();
     for update in updates.iter().filter(|update| update::validate(update).is_ok()) {
         let effects = replica.handle(&[Event::Message(peer, ClientMessage::Update(update))], now);
-        assert_eq!(effects.broken, None);
         log.extend(effects.broadcast.map(|(update, _)| update));
     }
     if log.is_empty() {
@@ -55,7 +54,6 @@ fn check(question: &[u8], updates: &[Vec<u8>]) {
     let ask = ClientMessage::SyncStep1(question);
     let joined = Event::Joined(reader, Access::Read, Dialect::YSweet);
     let effects = replica.handle(&[joined, Event::Message(reader, ask)], now);
-    assert_eq!(effects.broken, None);
     let answers: Vec<_> = effects.send.into_iter().filter_map(|(_, message, _)| answer(message)).collect();
     let [ours] = &answers[..] else { panic!("{} answers to one question", answers.len()) };
 
@@ -78,7 +76,7 @@ fn check(question: &[u8], updates: &[Vec<u8>]) {
     assert!(holds(&deleted, &their_deletes), "a deletion is missing");
 
     // Whoever has nothing gets all of it by any answer to nothing.
-    let state = replica.state().expect("the state");
+    let state = replica.state();
     let mut newcomer = Replica::load([&state[..]], Seq(1)).expect("it loads");
     let ordered = !log.iter().any(|logged| may_lie_about_order(logged));
     assert_eq!(Held::by(&mut newcomer, ordered), Held::by(&mut replica, ordered));

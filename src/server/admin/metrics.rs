@@ -241,9 +241,15 @@ impl Api {
         page.histogram("weft_doc_load_seconds", "Loading a document that slept.", &figures.loads);
         page.counter(
             "weft_broken_docs_total",
-            "Documents that an update broke; they were loaded again.",
+            "Documents with an update that breaks whoever integrates it; they are served and stored without being integrated.",
             figures.broken,
         );
+        page.counter(
+            "weft_workers_started_total",
+            "Processes started in which updates are integrated.",
+            figures.workers.started,
+        );
+        page.counter("weft_workers_lost_total", "Those of them that died or took too long.", figures.workers.lost);
         page.counter(
             "weft_quarantined_docs_total",
             "Documents whose journal records could not be stored and are kept aside.",

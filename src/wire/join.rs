@@ -1,0 +1,197 @@
+//! Rows of structs, as short as they can be: what was typed one after the other becomes one struct, and what was deleted
+//! gives up its content. What both mean is what Yjs does to its items (`Item.mergeWith`, `Item.gc`), done to their bytes.
+//!
+//! A joined struct says the same as its parts: cut between two of them ([`write_part`]), the second part names the tick
+//! before as its origin and the same right origin, which is what it said on its own.
+
+use super::lib0::{Reader, var_uint_len, write_var_uint};
+use super::update::{Id, Kind, Struct, write_deleted, write_part};
+use crate::ids::{ClientId, Clock};
+
+/// The last struct of a row, as far as the next one may be joined to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Last {
+    /// Offset of its first byte in the row.
+    from: usize,
+    /// Offset of its content, which begins with a count.
+    content: usize,
+    right_origin: Option<Id>,
+    joins: Joins,
+}
+
+/// With what a struct may be joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joins {
+    Gc,
+    Deleted { keyed: bool },
+    String,
+    Any,
+    Nothing,
+}
+
+impl Joins {
+    fn of(item: &Struct<'_>) -> Self {
+        match item.kind {
+            Kind::Gc => Joins::Gc,
+            Kind::Deleted => Joins::Deleted { keyed: item.keyed },
+            // Of the values of a key only the last one counts; together they would seem to be one.
+            Kind::String(_) if !item.keyed => Joins::String,
+            Kind::Any if !item.keyed => Joins::Any,
+            _ => Joins::Nothing,
+        }
+    }
+}
+
+/// Appends `item` of `client`, lying in `update`, to `row`, whose last struct is `last` and ends where `item` begins.
+/// Joined to that one where it may be, unless that one has `joined_max` bytes already. Whether it became a struct of its own.
+/// Of the values of one key only the last counts, so what `may_be_keyed` is never joined to more values.
+pub fn append(
+    row: &mut Vec<u8>,
+    last: &mut Option<Last>,
+    joined_max: usize,
+    may_be_keyed: impl FnOnce() -> bool,
+    client: ClientId,
+    update: &[u8],
+    item: &Struct<'_>,
+) -> bool {
+    let joins = Joins::of(item);
+    if let Some(before) = last
+        && before.joins == joins
+        && may_join(before, joins, client, item)
+        && row.len() - before.from < joined_max
+        && (!matches!(joins, Joins::String | Joins::Any) || !may_be_keyed())
+    {
+        lengthen(row, before.content, update, item);
+        return false;
+    }
+    let from = row.len();
+    row.extend_from_slice(update.get(item.from..item.to).unwrap_or_default());
+    *last = Some(Last { from, content: from + item.head_bytes(), right_origin: item.right_origin, joins });
+    true
+}
+
+fn may_join(before: &Last, joins: Joins, client: ClientId, item: &Struct<'_>) -> bool {
+    let follows = || {
+        let previous = item.clock.checked_sub(1).map(|clock| Id { client, clock });
+        previous.is_some() && item.origin == previous && item.right_origin == before.right_origin
+    };
+    match joins {
+        Joins::Nothing => false,
+        Joins::Gc => true,
+        Joins::Deleted { .. } | Joins::String | Joins::Any => follows(),
+    }
+}
+
+/// Adds the content of `item` to the last struct of `row`, whose content begins at `content` with a count.
+fn lengthen(row: &mut Vec<u8>, content: usize, update: &[u8], item: &Struct<'_>) {
+    // These reads succeeded when both were walked.
+    let mut reader = Reader::new(row.get(content..).unwrap_or_default());
+    let count = reader.var_uint().unwrap_or_default();
+    let more = match item.kind {
+        Kind::String(text) => {
+            row.extend_from_slice(text.as_bytes());
+            text.len() as u64
+        }
+        Kind::Any => {
+            let values = update.get(item.from + item.head_bytes() + var_uint_len(u64::from(item.len))..item.to);
+            row.extend_from_slice(values.unwrap_or_default());
+            u64::from(item.len)
+        }
+        _ => u64::from(item.len),
+    };
+    let mut counted = Vec::with_capacity(10);
+    write_var_uint(&mut counted, count + more);
+    row.splice(content..content + var_uint_len(count), counted);
+}
+
+/// What is left of some ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// All of it.
+    Living,
+    /// Its place: it is deleted.
+    Forgotten,
+    /// Its length: what it hung in is deleted as well.
+    Gone,
+}
+
+/// Writes what is left of the ticks `from..to` of `item`, as a struct of its own.
+pub fn write_rest(
+    out: &mut Vec<u8>,
+    update: &[u8],
+    client: ClientId,
+    item: &Struct<'_>,
+    fate: Fate,
+    (from, to): (Clock, Clock),
+) {
+    match fate {
+        Fate::Living => write_part(out, update, client, item, from, to),
+        Fate::Forgotten => write_deleted(out, update, client, item, from, to),
+        Fate::Gone => {
+            out.push(0);
+            write_var_uint(out, u64::from(to - from));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::update::Walker;
+
+    const C: ClientId = ClientId(7);
+
+    fn item(bytes: &[u8], clock: Clock) -> Struct<'_> {
+        Walker::start(bytes).next(C, clock).unwrap()
+    }
+
+    /// A row of structs from clock 0.
+    fn row(parts: &[&[u8]]) -> (Vec<u8>, u64) {
+        let (mut row, mut last, mut clock, mut structs) = (Vec::new(), None, 0, 0);
+        for part in parts {
+            let item = item(part, clock);
+            structs += u64::from(append(&mut row, &mut last, 1_000, || false, C, part, &item));
+            clock = item.end();
+        }
+        (row, structs)
+    }
+
+    #[test]
+    fn what_was_typed_in_a_row_is_one_struct() {
+        let first: &[u8] = &[4, 1, 1, b't', 2, b'a', b'b'];
+        let (bytes, structs) = row(&[first, &[0x84, 7, 1, 1, b'c'], &[0x84, 7, 2, 2, 0xc3, 0xa4]]);
+        assert_eq!((structs, &bytes[..]), (1, &[4, 1, 1, b't', 5, b'a', b'b', b'c', 0xc3, 0xa4][..]));
+        // After something else, or before something else: not the same place.
+        assert_eq!(row(&[first, &[0x84, 7, 0, 1, b'c']]).1, 2);
+        assert_eq!(row(&[first, &[0xc4, 7, 1, 9, 1, 1, b'c']]).1, 2);
+        // Values, garbage, what is deleted; never one with the other.
+        assert_eq!(row(&[&[8, 1, 1, b'a', 1, 126], &[0x88, 7, 0, 2, 127, 126]]).0, [8, 1, 1, b'a', 3, 126, 127, 126]);
+        assert_eq!(row(&[&[0, 3], &[0, 2], &[0x81, 7, 4, 1], &[0x81, 7, 5, 9]]), (vec![0, 5, 0x81, 7, 4, 10], 2));
+        // The values of one key stay apart, what is left of deleted ones does not.
+        assert_eq!(row(&[&[0x28, 1, 1, b'm', 1, b'k', 1, 126], &[0xa8, 7, 0, 1, 126]]).1, 2);
+        assert_eq!(row(&[&[0x21, 1, 1, b'm', 1, b'k', 1], &[0xa1, 7, 0, 1]]).1, 1);
+    }
+
+    #[test]
+    fn a_count_that_grows_longer_moves_what_follows() {
+        let mut first = vec![4, 1, 1, b't', 127];
+        first.extend([b'x'; 127]);
+        let (bytes, structs) = row(&[&first, &[0x84, 7, 126, 1, b'y']]);
+        assert_eq!((structs, bytes.len(), &bytes[..6]), (1, first.len() + 2, &[4, 1, 1, b't', 0x80, 1][..]));
+        assert_eq!(item(&bytes, 0).len, 128);
+    }
+
+    #[test]
+    fn what_is_deleted_gives_up_its_content_and_keeps_its_place() {
+        let bytes: &[u8] = &[4, 1, 1, b't', 6, b'a', b'b', b'c', b'd', b'e', b'f'];
+        let rest = |fate, from, to| {
+            let mut out = Vec::new();
+            write_rest(&mut out, bytes, C, &item(bytes, 0), fate, (from, to));
+            out
+        };
+        assert_eq!(rest(Fate::Forgotten, 0, 2), [1, 1, 1, b't', 2]);
+        assert_eq!(rest(Fate::Living, 2, 4), [0x84, 7, 1, 2, b'c', b'd']);
+        assert_eq!(rest(Fate::Forgotten, 4, 6), [0x81, 7, 3, 2]);
+        assert_eq!(rest(Fate::Gone, 1, 6), [0, 5]);
+    }
+}
