@@ -353,6 +353,8 @@ impl Session {
             match self.spending.verdict(&self.outbox.charged) {
                 Verdict::Go => {}
                 Verdict::Wait(_) => {
+                    // As where the document's inbox is full: a request for an ack may be among what is not read.
+                    self.note_ack_asked();
                     self.watch(cx, timer, conversation);
                     return Poll::Pending;
                 }

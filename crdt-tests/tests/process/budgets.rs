@@ -18,6 +18,8 @@ use crdt_tests::wait::{PATIENCE, until};
 use serde_json::json;
 use weft::ids::Access;
 
+use super::ysweet;
+
 /// A binary frame as clients send it, masked with zeros.
 fn masked(payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x82];
@@ -114,9 +116,11 @@ fn w6_a_flood_is_slowed_then_sent_away_and_its_room_goes_on() {
     js.synced(&clients.each_ref());
     let addr = server.addr();
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let keepalive = |_| vec![1, 1, 0];
+    // Of a kilobyte each, or one read alone would hold more of them than a minute's worth.
+    let state = format!("{:?}", "x".repeat(1_000));
+    let presence = |number| message::awareness(&[(77, number + 1, &state)]);
     std::thread::scope(|scope| {
-        let flooded = scope.spawn(|| flood(addr, "flooded", keepalive, &stop, &sent));
+        let flooded = scope.spawn(|| flood(addr, "flooded", presence, &stop, &sent));
         until("the flood is slowed", PATIENCE, || {
             (over_budget(&admin, "connection", "messages", "slowed") >= 1.0).then_some(())
         });
@@ -131,7 +135,7 @@ fn w6_a_flood_is_slowed_then_sent_away_and_its_room_goes_on() {
     assert!((6_000.0..24_000.0).contains(&received), "{received} messages");
     // Without its burst it is slowed at once.
     let again = std::thread::scope(|scope| {
-        let flooded = scope.spawn(|| flood(addr, "flooded", keepalive, &stop, &sent));
+        let flooded = scope.spawn(|| flood(addr, "flooded", presence, &stop, &sent));
         let before = metric(&admin, "weft_received_messages_total");
         assert_eq!(flooded.join().expect("it ends"), Some(1013));
         metric(&admin, "weft_received_messages_total") - before
@@ -139,6 +143,26 @@ fn w6_a_flood_is_slowed_then_sent_away_and_its_room_goes_on() {
     assert!(again < received / 2.0, "{again} messages after {received}");
     sing(&clients, 3);
     assert!(clients.iter().all(|client| client.opens() == 1), "a neighbour was disconnected");
+}
+
+/// g-s2, WIRE §6: y-sweet's client gives its connection up when it hears nothing for 3 s after it has asked whether it is saved, and
+/// would come back with all of it; slowed, it is kept patient, and saved in the end.
+#[test]
+fn w6_a_slowed_y_sweet_client_stays_and_is_saved() {
+    let data = DataDir::new();
+    let server = Options::new(data.path()).arg("--rate-per-connection").arg("messages=20").start();
+    let (admin, js) = (Admin::of(&server), Js::start());
+    let client = ysweet::open(&js, &server, "slowed");
+    client.synced();
+    // An edit and a question about it each: seven hundred more messages than a minute's worth, at twenty a second… and a few
+    // more seconds than its patience.
+    client.run("for (let i = 0; i < 700; i++) text.insert(0, 'x')");
+    until("it is slowed", PATIENCE, || (over_budget(&admin, "connection", "messages", "slowed") >= 1.0).then_some(()));
+    ysweet::saved(&client);
+    assert_eq!((client.opens(), client.closes().len()), (1, 0), "it gave its connection up");
+    let other = js.open(LATEST, &server, "slowed");
+    other.synced();
+    assert_eq!(other.run("text.length"), 700);
 }
 
 /// Every kind is limited, and told apart.

@@ -17,7 +17,7 @@ fn connection_string(server: &Server, token: Option<&str>) -> String {
     }
 }
 
-fn open<'js>(js: &'js Js, server: &Server, room: &str) -> Client<'js> {
+pub(super) fn open<'js>(js: &'js Js, server: &Server, room: &str) -> Client<'js> {
     js.open(YSWEET, server, room)
 }
 
@@ -28,6 +28,6 @@ fn open_as<'js>(js: &'js Js, server: &Server, room: &str, back_end: &str, wanted
 }
 
 /// Waits until the client says that all it did is saved.
-fn saved(client: &Client<'_>) {
+pub(super) fn saved(client: &Client<'_>) {
     client.wait("provider.hasLocalChanges === false");
 }
