@@ -5,6 +5,7 @@
 //! hopes: every wait is for a condition and has a deadline.
 
 pub mod admin;
+pub mod attacks;
 pub mod author;
 pub mod bare_log;
 pub mod browser;
