@@ -69,6 +69,9 @@ impl FromStr for Origin {
             _ => "",
         };
         let authority = authority.strip_suffix(usual).unwrap_or(&authority);
+        if authority.is_empty() || authority.starts_with(':') {
+            return wrong("it has no host");
+        }
         Ok(Self::Exactly(format!("{scheme}://{authority}")))
     }
 }
@@ -146,6 +149,14 @@ fn is_loopback(authority: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by `fuzz/`.
+    #[test]
+    fn an_origin_has_a_host() {
+        for text in ["https://:443", "http://:80", "http://:8080", "https://"] {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn origins_are_written_as_browsers_write_them() {

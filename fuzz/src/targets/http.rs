@@ -35,7 +35,7 @@ pub fn run(input: &[u8]) {
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 "), "{}", String::from_utf8_lossy(&answer));
     assert!(!answer.starts_with(b"HTTP/1.1 500 "), "{}", String::from_utf8_lossy(&answer));
     if RUNS.fetch_add(1, Ordering::Relaxed).is_multiple_of(CANARY_EVERY) {
-        let answer = exchange(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = ask(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", false);
         assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     }
 }
@@ -57,12 +57,20 @@ fn upgrade(parts: &mut Parts<'_>, well_formed: bool) -> Vec<u8> {
     request
 }
 
-/// Sends and ends; gives all that comes back until the other side ends.
+/// Sends and ends; gives all that comes back until the other side ends. Who hangs up need not be answered.
 fn exchange(request: &[u8]) -> Vec<u8> {
+    ask(request, true)
+}
+
+/// Sends, and hangs up or waits for the answer.
+fn ask(request: &[u8], hangs_up: bool) -> Vec<u8> {
     let mut stream = TcpStream::connect(server()).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-    let _ = stream.write_all(request).and_then(|()| stream.shutdown(std::net::Shutdown::Write));
+    let sent = stream.write_all(request);
+    if hangs_up {
+        let _ = sent.and_then(|()| stream.shutdown(std::net::Shutdown::Write));
+    }
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {
         let kind = error.kind();
