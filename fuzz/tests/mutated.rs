@@ -1,5 +1,5 @@
 //! Every target under inputs that chance makes of its corpus: for `WEFT_FUZZ_SECONDS` each, a second unless it says
-//! otherwise; CI says 30. By the same numbers each time, so that what it finds is about the change at hand; another
+//! otherwise. By the same numbers each time, so that what it finds is about the change at hand; another
 //! `WEFT_SEED` looks elsewhere, and campaigns look everywhere.
 
 use std::time::Duration;
