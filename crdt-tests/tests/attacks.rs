@@ -1,5 +1,5 @@
 //! The catalogue of attacks beside canaries: each once, in one process that none kills; and mixed, for
-//! `WEFT_ATTACK_SECONDS`, 10 unless it says otherwise, 120 in CI.
+//! `WEFT_ATTACK_SECONDS`, 10 unless it says otherwise.
 
 use std::collections::BTreeSet;
 use std::path::Path;
