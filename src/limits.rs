@@ -391,8 +391,17 @@ pub const ROTATE_ON_FULL_TIMEOUT: Duration = Duration::from_secs(1);
 pub const COMPACT_FULL_PAUSE: Duration = Duration::from_secs(2);
 /// Updates that broke a document kept in quarantine; whoever sends them could send more.
 pub const QUARANTINE_UPDATES_MAX: usize = 100;
+/// Stretches of records of one document whose senders are remembered: more than the [`COMPACT_LOG_RECORDS`] after which a log is
+/// folded, and with it forgotten.
+pub const SENDERS_MAX: usize = 1_024;
+/// So many of them are looked at to find the one that goes on: as many as write at the same time in a busy room.
+pub const SENDERS_LOOKED_BACK: usize = 16;
+/// Documents with such records, asleep most of them, before those that sleep are forgotten.
+pub const SENDERS_DOCUMENTS_KEPT: usize = 4_096;
 /// Files kept in quarantine altogether. Beyond it a repair stops, and a checkpoint fails, rather than drop bytes.
 pub const QUARANTINE_FILES_MAX: usize = 10_000;
+/// Longest label of a kept file, bytes. One of a journal's names each of its updates.
+pub const QUARANTINE_LABEL_BYTES_MAX: u64 = 16 << 20;
 /// Bytes kept in quarantine, for the same reason.
 pub const QUARANTINE_BYTES_MAX: u64 = 4 << 30;
 

@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::output::{Cell, Output, Table, printable};
 use super::{At, Outcome, serve, with_output};
 use crate::data_dir::{self, DataDir};
-use crate::hub::{VerifyPage, VerifyQuery, VerifyReport};
+use crate::hub::{KeptUpdate, VerifyPage, VerifyQuery, VerifyReport};
 use crate::ids::DocName;
 use crate::journal::{DamagedSegment, Journal};
 use crate::limits::VERIFY_DEFAULT;
@@ -53,6 +53,8 @@ struct Report {
     problems: Vec<Problem>,
     /// Files in quarantine that nobody has acknowledged before.
     kept: Vec<String>,
+    /// Of those, the updates that break whoever integrates them.
+    kept_updates: Vec<KeptUpdate>,
     /// Whether what is wrong was put right.
     repaired: bool,
 }
@@ -115,10 +117,11 @@ async fn documents(
     while args.docs.is_empty() {
         let query =
             VerifyQuery { prefix: String::new(), after: after.clone(), limit: VERIFY_DEFAULT, repair: args.repair };
-        let VerifyPage { docs, next, kept } = backend.verify(query).await?;
+        let VerifyPage { docs, next, kept, kept_updates } = backend.verify(query).await?;
         bar.inc(docs.len() as u64);
         docs.into_iter().for_each(|doc| report.add(doc));
         report.kept.extend(kept);
+        report.kept_updates.extend(kept_updates);
         match next {
             Some(next) if Some(&next) > after.as_ref() => {
                 bar.set_message(printable(next.as_str()).into_owned());
@@ -245,6 +248,12 @@ fn print(report: &Report, out: &mut Output<'_>) -> Result<(), Failure> {
     for kept in &report.kept {
         let state = if report.repaired { "acknowledged now" } else { "`weft verify --repair` acknowledges it" };
         out.line(&format!("kept in quarantine: {} ({state})", printable(kept)))?;
+        if let Some(update) = report.kept_updates.iter().find(|update| update.file == *kept) {
+            let KeptUpdate { document, seq, why, senders, .. } = update;
+            let what = seq.map_or_else(|| "the whole document".to_owned(), |seq| format!("update {seq}"));
+            let senders = printable(&senders.join("; ")).into_owned();
+            out.line(&format!("  {what} of {document:?}: {}; sent by: {senders}", printable(why)))?;
+        }
     }
     let Report { documents, updates, .. } = report;
     let wrong = report.problems.iter().filter(|problem| !problem.repaired).count();

@@ -451,6 +451,7 @@ fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubE
                 StoreError::DiskFull { .. } | StoreError::Engine { .. } => hub.store_failed(&error),
                 StoreError::Damaged { .. } => failed(&error),
             })?;
+            hub.senders.forget(doc, covers);
             report.written = true;
         }
     }

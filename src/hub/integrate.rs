@@ -11,9 +11,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
-use super::quarantine::{self, Kind, Label};
+use super::mailbox::Mail;
+use super::quarantine::{self, Kind, Label, UNKNOWN_SENDER};
 use super::{HubError, Inner};
-use crate::ids::{DocName, Seq};
+use crate::ids::{DocName, PeerId, Seq};
 use crate::replica::compaction::{self, Folded};
 use crate::replica::content::Content;
 use crate::worker::{Integrator, IntegratorError, Isolation, Workers};
@@ -88,17 +89,24 @@ impl Inner {
     }
 
     /// Keeps what breaks yrs, and gives it nothing of the document any more. Without an update it is the document as a whole.
+    /// Who sent it is noted, and sent away (WIRE §6) if it is still there and nobody else had a part in that record.
     fn blame(&self, doc: &DocName, update: Option<&(Option<Seq>, Bytes)>, why: &str) {
         let (seq, bytes) = match update {
             Some((seq, update)) => (*seq, update.clone()),
             None => (None, Bytes::new()),
         };
+        let senders = seq.map(|seq| self.senders.of(doc, seq)).unwrap_or_default();
+        let mut names: Vec<String> = senders.iter().map(|(_, sender)| sender.to_string()).collect();
+        if names.is_empty() {
+            names.push(UNKNOWN_SENDER.to_owned());
+        }
         let label = Label {
             kind: Kind::Update,
             document: doc.clone(),
             key: String::new(),
             why: why.to_owned(),
             updates: seq.map(|seq| (seq, bytes.len() as u64)).into_iter().collect(),
+            senders: names,
         };
         let kept = self.options.quarantine.as_deref().map(|dir| quarantine::keep_update(dir, &label, &bytes));
         let kept_in = match kept {
@@ -107,10 +115,20 @@ impl Inner {
             None => "nowhere".to_owned(),
         };
         error!(
-            ?doc, %why, ?seq, bytes = bytes.len(), kept_in,
+            ?doc, %why, ?seq, bytes = bytes.len(), kept_in, senders = ?label.senders,
             "an update breaks whoever integrates it; the document goes on without being integrated"
         );
         self.stats.broken.add(1);
         self.integration.broken().insert(doc.clone());
+        if let [(Some(peer), _)] = senders[..] {
+            self.send_away(doc, peer);
+        }
+    }
+
+    /// Takes no more writes of a peer, if it is still there.
+    fn send_away(&self, doc: &DocName, peer: PeerId) {
+        if let Some(mailbox) = self.awake().get(doc) {
+            let _ = mailbox.post(Mail::Unacceptable(peer));
+        }
     }
 }

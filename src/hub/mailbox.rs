@@ -67,8 +67,8 @@ pub enum Mail {
     Join(PeerId, Access, Address, Arc<dyn PeerSink>),
     /// A peer may do this much from now on.
     Access(PeerId, Access),
-    /// A peer has said something too large to be taken.
-    TooLarge(PeerId),
+    /// A peer has said something too large to be taken, or something that breaks whoever integrates it.
+    Unacceptable(PeerId),
     /// A peer's session ended.
     Leave(PeerId),
     /// A peer's outbox has drained, and document frames of it were lost or not.
@@ -97,7 +97,7 @@ impl Mail {
             Mail::Delete(reply) => drop(reply.send(Err(error.clone()))),
             Mail::Stop(stopping) => drop(stopping.send(())),
             Mail::Stateless(_, reply) => drop(reply.send(Err(error.clone()))),
-            Mail::Leave(_) | Mail::Access(..) | Mail::TooLarge(_) | Mail::CaughtUp(..) | Mail::Message(..) => {}
+            Mail::Leave(_) | Mail::Access(..) | Mail::Unacceptable(_) | Mail::CaughtUp(..) | Mail::Message(..) => {}
         }
     }
 }

@@ -20,6 +20,7 @@ mod mailbox;
 pub mod peer;
 mod pressure;
 mod quarantine;
+mod senders;
 mod space;
 mod task;
 mod tombstone;
@@ -43,6 +44,8 @@ pub use self::admin::{
 pub use self::backup::BackupPieces;
 pub use self::figures::{DocActivity, Figures};
 pub use self::peer::{Charge, Delivery, FrameKind, PeerHandle, PeerSink};
+pub use self::quarantine::KeptUpdate;
+pub use self::senders::Sender;
 pub use self::space::Disk;
 pub use self::verify::{VerifyPage, VerifyProblem, VerifyQuery, VerifyReport};
 pub use crate::store::{DamagedEntry, VacuumProgress};
@@ -53,6 +56,7 @@ use self::figures::Stats;
 use self::integrate::Integration;
 use self::mailbox::{Closed, Mail, Mailbox, Query, Reply};
 use self::pressure::Pressure;
+use self::senders::Senders;
 use self::space::Space;
 use self::task::Task;
 use self::vacuum::Vacuums;
@@ -87,6 +91,7 @@ struct Inner {
     checkpoints: Checkpoints,
     compactions: Compactions,
     integration: Integration,
+    senders: Senders,
     vacuums: Vacuums,
     stats: Stats,
     cuts: Arc<Cuts>,
@@ -257,6 +262,7 @@ impl Hub {
             loads: Semaphore::new(LOADS_MAX),
             checkpoints: Checkpoints::default(),
             compactions: Compactions::default(),
+            senders: Senders::default(),
             vacuums: Vacuums::default(),
             stats: Stats::default(),
             cuts: Arc::default(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::HubError;
 use super::mailbox::{Mail, Mailbox};
+use super::{HubError, Sender};
 use crate::ids::{Access, PeerId, Principal};
 use crate::wire::close::CloseReason;
 use crate::wire::message::ClientMessage;
@@ -66,6 +66,10 @@ pub trait PeerSink: Send + Sync + 'static {
     fn principal(&self) -> Option<Principal> {
         None
     }
+    /// The same for people, should something that it sent turn out to do harm.
+    fn sender(&self) -> Sender {
+        Sender::Unknown
+    }
     /// Says what it has cost so far, for those who see to it that nobody costs too much.
     fn charge(&self, _charge: Charge) {}
     /// Asks the connection to send a close frame with this reason after what is queued, and to end; or, where it has other
@@ -104,7 +108,7 @@ impl PeerHandle {
 
     /// The peer has said something too large to be taken: its writes are refused from now on.
     pub fn said_too_much(&self) {
-        let _ = self.mailbox.post(Mail::TooLarge(self.id));
+        let _ = self.mailbox.post(Mail::Unacceptable(self.id));
     }
 }
 

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{DocName, Seq};
-use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX, QUARANTINE_UPDATES_MAX};
+use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_FILES_MAX, QUARANTINE_LABEL_BYTES_MAX, QUARANTINE_UPDATES_MAX};
 
 /// What a kept file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,27 @@ pub(super) struct Label {
     /// Of updates: the position and the length of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub updates: Vec<(Seq, u64)>,
+    /// Of an update: who sent it, in words; several when each had a part in the record. See [`UNKNOWN_SENDER`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<String>,
+}
+
+/// Who sent an update that nobody remembers.
+pub(super) const UNKNOWN_SENDER: &str = "unknown: before the last start, or too long ago";
+
+/// An update in quarantine that breaks whoever integrates it, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptUpdate {
+    /// The file's name.
+    pub file: String,
+    /// The document that it was sent to.
+    pub document: DocName,
+    /// Its position in that document's log, unless it is the document as a whole.
+    pub seq: Option<Seq>,
+    /// What it does.
+    pub why: String,
+    /// Who sent it; several when each had a part in it.
+    pub senders: Vec<String>,
 }
 
 /// The first word of a kept file's name.
@@ -54,12 +75,27 @@ pub(super) fn keep_update(dir: &Path, label: &Label, update: &[u8]) -> io::Resul
 
 /// Documents with an update in `dir` that breaks whoever integrates it.
 pub(super) fn broken_documents(dir: &Path) -> BTreeSet<DocName> {
-    let labels = names(dir).into_iter().filter(|name| is_update(name)).filter_map(|name| {
-        let bytes = fs::read(dir.join(name)).ok()?;
-        let line = bytes.split(|byte| *byte == b'\n').next()?;
-        serde_json::from_slice::<Label>(line).ok()
-    });
+    let labels = names(dir).into_iter().filter(|name| is_update(name)).filter_map(|name| label_of(&dir.join(name)));
     labels.map(|label| label.document).collect()
+}
+
+/// What those of these files in `dir` say of themselves that hold an update which breaks whoever integrates it.
+pub(super) fn kept_updates(dir: &Path, names: &[String]) -> Vec<KeptUpdate> {
+    let updates = names.iter().filter(|name| is_update(name));
+    let kept = updates.filter_map(|name| {
+        let Label { document, why, updates, senders, .. } = label_of(&dir.join(name))?;
+        let seq = updates.first().map(|(seq, _)| *seq);
+        Some(KeptUpdate { file: name.clone(), document, seq, why, senders })
+    });
+    kept.collect()
+}
+
+/// The first line of a kept file, if there is one.
+fn label_of(path: &Path) -> Option<Label> {
+    let mut line = String::new();
+    // No name, reason or sender in it is long; what follows may be.
+    BufReader::new(File::open(path).ok()?).take(QUARANTINE_LABEL_BYTES_MAX).read_line(&mut line).ok()?;
+    serde_json::from_str(&line).ok()
 }
 
 fn is_update(name: &str) -> bool {
@@ -77,6 +113,7 @@ pub(super) fn keep_journal(dir: &Path, doc: &DocName, why: &str, updates: &[(Seq
         key: String::new(),
         why: why.to_owned(),
         updates: updates.iter().map(|(seq, update)| (*seq, update.len() as u64)).collect(),
+        senders: Vec::new(),
     };
     let parts: Vec<&[u8]> = updates.iter().map(|(_, update)| &update[..]).collect();
     keep(dir, &label, &parts)
@@ -187,11 +224,11 @@ mod tests {
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         let bytes = fs::read(&path).unwrap();
         let end = bytes.iter().position(|b| *b == b'\n').unwrap();
-        let label: Label = serde_json::from_slice(&bytes[..end]).unwrap();
+        let label = label_of(&path).unwrap();
         assert_eq!((label.document, label.updates), (doc, vec![(Seq(3), 5), (Seq(5), 4)]));
         assert_eq!(&bytes[end + 1..], b"threefive");
         assert_eq!(unacknowledged(&dir).len(), 1);
-        assert_eq!(kept_journal(&dir, &label_of(&path).document), ["three", "five"]);
+        assert_eq!(kept_journal(&dir, &label_of(&path).unwrap().document), ["three", "five"]);
         assert!(kept_journal(&dir, &DocName::parse("other").unwrap()).is_empty());
         acknowledge(&dir).unwrap();
         assert!(unacknowledged(&dir).is_empty());
@@ -209,16 +246,17 @@ mod tests {
             key: String::new(),
             why: "it died (signal: 9 (SIGKILL))".to_owned(),
             updates: vec![(Seq(n), 5)],
+            senders: vec![UNKNOWN_SENDER.to_owned()],
         };
         keep_update(&dir, &label(0), b"a\nb\nc").unwrap();
         keep_journal(&dir, &DocName::parse("other").unwrap(), "why", &[]).unwrap();
         assert_eq!(broken_documents(&dir), BTreeSet::from([doc.clone()]));
+        let [kept] = &kept_updates(&dir, &unacknowledged(&dir))[..] else { panic!("not the one update") };
+        assert_eq!(
+            (&kept.document, kept.seq, &kept.senders[..]),
+            (&doc, Some(Seq(0)), &[UNKNOWN_SENDER.to_owned()][..])
+        );
         let kept = (1..).map_while(|n| keep_update(&dir, &label(n), b"12345").ok()).count();
         assert_eq!(kept, QUARANTINE_UPDATES_MAX - 1);
-    }
-
-    fn label_of(path: &Path) -> Label {
-        let bytes = fs::read(path).unwrap();
-        serde_json::from_slice(bytes.split(|b| *b == b'\n').next().unwrap()).unwrap()
     }
 }

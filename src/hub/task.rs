@@ -17,6 +17,7 @@ use super::addresses::Addresses;
 use super::cost::Cost;
 use super::mailbox::{Batch, Import, Mail, Mailbox, Query, Reply};
 use super::peer::{Delivery, FrameKind, PeerSink};
+use super::senders::{Ledger, Sender};
 use super::tombstone::Tombstone;
 use super::{DeleteReport, HubError, ImportReport, Inner};
 use crate::budget::{Buckets, Purse};
@@ -44,6 +45,10 @@ pub(super) struct Task {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) peers: BTreeMap<PeerId, Connection>,
     pub(super) addresses: Addresses,
+    /// Peers that have left in this turn, perhaps after they had sent something.
+    parted: BTreeMap<PeerId, Connection>,
+    /// Who sent what; from the first record on.
+    ledger: Option<Arc<Ledger>>,
     /// Imports whose fate this turn decides, by the number given to the replica.
     deciding: Vec<(usize, Option<Reply<ImportReport>>)>,
     /// Imports that wait for the journal.
@@ -73,11 +78,17 @@ pub(super) struct Connection {
     /// In [`Task::addresses`].
     address: usize,
     bytes_since_noted: usize,
+    /// Who it is, once it has sent an update.
+    sender: Option<Arc<Sender>>,
 }
 
 impl Connection {
     pub(super) fn new(sink: Arc<dyn PeerSink>, address: usize) -> Self {
-        Self { sink, address, bytes_since_noted: 0 }
+        Self { sink, address, bytes_since_noted: 0, sender: None }
+    }
+
+    fn sender(&mut self) -> &Arc<Sender> {
+        self.sender.get_or_insert_with(|| Arc::new(self.sink.sender()))
     }
 }
 
@@ -108,6 +119,8 @@ impl Task {
             mailbox,
             peers: BTreeMap::new(),
             addresses: Addresses::default(),
+            parted: BTreeMap::new(),
+            ledger: None,
             deciding: Vec::new(),
             imports: Vec::new(),
             fell_behind: Vec::new(),
@@ -237,10 +250,11 @@ impl Task {
                     self.peers.insert(id, Connection::new(sink, address));
                 }
                 Mail::Access(id, access) => events.push(Event::Access(id, access)),
-                Mail::TooLarge(id) => events.push(Event::TooLarge(id)),
+                Mail::Unacceptable(id) => events.push(Event::Unacceptable(id)),
                 Mail::Leave(id) => {
                     if let Some(peer) = self.peers.remove(&id) {
                         self.addresses.leave(peer.address);
+                        self.parted.insert(id, peer);
                     }
                     events.push(Event::Left(id));
                 }
@@ -304,6 +318,7 @@ impl Task {
             purse.charge(&bill);
         }
         self.deciding.clear();
+        self.parted.clear();
     }
 
     /// Events that nobody sent: what outboxes did, how far the journal is, that it failed, what time it is.
@@ -346,11 +361,12 @@ impl Task {
 
     /// Carries out one turn's effects, in the order in which [`Effects`] lists them.
     async fn carry_out(&mut self, replica: &Replica, effects: Effects) {
-        let Effects { append, broadcast, presence, send, offered, close, wake_at, tally: _ } = effects;
+        let Effects { append, senders, broadcast, presence, send, offered, close, wake_at, tally: _ } = effects;
         let mut written = true;
         // Nothing was ever logged before this turn.
         let first = append.first().is_some_and(|(seq, _)| *seq == Seq(1));
-        if !append.is_empty() {
+        if let (Some((from, _)), Some((to, _))) = (append.first(), append.last()) {
+            self.note_senders(*from, *to, &senders, &offered);
             let doc = &self.mailbox.doc;
             let record = |(seq, update)| Record::update(doc.clone(), seq, update);
             let records = append.into_iter().map(record).collect();
@@ -397,6 +413,18 @@ impl Task {
             }
         }
         self.wake_at = wake_at;
+    }
+
+    /// Notes who had a part in these records.
+    fn note_senders(&mut self, from: Seq, to: Seq, senders: &[PeerId], offered: &[(u64, Offered)]) {
+        let ledger = self.ledger.get_or_insert_with(|| self.hub.senders.ledger(&self.mailbox.doc));
+        for id in senders {
+            let Some(peer) = self.peers.get_mut(id).or_else(|| self.parted.get_mut(id)) else { continue };
+            ledger.note(from, to, Some(*id), peer.sender());
+        }
+        if offered.iter().any(|(_, offered)| offered.accepted_bytes + offered.parked_bytes > 0) {
+            ledger.note(from, to, None, &Arc::new(Sender::Import));
+        }
     }
 
     /// A text to everybody whose dialect has words for it; how many those are.

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::checkpoint::now_ms;
 use super::mailbox::Query;
-use super::quarantine::{self, Kind, Label};
+use super::quarantine::{self, KeptUpdate, Kind, Label};
 use super::{Hub, HubError, Inner};
 use crate::ids::{DocName, Seq};
 use crate::replica::{Census, Replica};
@@ -40,6 +40,9 @@ pub struct VerifyPage {
     pub next: Option<DocName>,
     /// Files in quarantine that nobody has acknowledged; on the last page. A repair acknowledges them.
     pub kept: Vec<String>,
+    /// Of those, the updates that break whoever integrates them.
+    #[serde(default)]
+    pub kept_updates: Vec<KeptUpdate>,
 }
 
 /// What verifying one document found.
@@ -108,6 +111,7 @@ impl Hub {
         }
         if page.next.is_none() {
             page.kept = self.kept();
+            page.kept_updates = self.kept_updates(&page.kept);
             if let Some(dir) = self.inner.options.quarantine.as_deref().filter(|_| repair && all) {
                 quarantine::acknowledge(dir).map_err(|error| HubError::Storage(format!("the quarantine: {error}")))?;
             }
@@ -173,6 +177,12 @@ impl Hub {
         self.inner.options.quarantine.as_deref().map(quarantine::unacknowledged).unwrap_or_default()
     }
 
+    /// What is known of those of these files that are updates which break whoever integrates them.
+    fn kept_updates(&self, names: &[String]) -> Vec<KeptUpdate> {
+        let dir = self.inner.options.quarantine.as_deref();
+        dir.map(|dir| quarantine::kept_updates(dir, names)).unwrap_or_default()
+    }
+
     /// What the awake document has, if it is awake and answers.
     async fn served(&self, doc: &DocName) -> Option<Census> {
         if !self.inner.awake().contains_key(doc) {
@@ -235,6 +245,7 @@ impl Inner {
                     key: record.key.iter().map(|byte| format!("{byte:02x}")).collect(),
                     why: format!("{}: {}", record.what, record.why),
                     updates: Vec::new(),
+                    senders: Vec::new(),
                 };
                 quarantine::keep(&dir, &label, &[&record.bytes]).map(|path| path.display().to_string())
             };
@@ -253,6 +264,8 @@ impl Inner {
             // As small as a snapshot should be, if the proof that nothing is lost by that succeeds.
             let log: Vec<_> = updates.iter().map(|update| (None, update.clone())).collect();
             let folded = inner.fold_log(&name, &log).map(|folded| folded.updates);
+            // Positions begin anew.
+            inner.senders.forget(&name, Seq(u64::MAX));
             store.rebuild(&name, folded.unwrap_or(updates), now_ms())
         })
         .await

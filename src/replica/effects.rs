@@ -26,6 +26,8 @@ pub enum Weight {
 pub struct Effects {
     /// To be appended to the journal, first of all: positions are dense and follow the last ones.
     pub append: Vec<(Seq, Bytes)>,
+    /// Peers that had a part in that.
+    pub senders: Vec<PeerId>,
     /// One update to every peer in [`super::Replica::audience`] except the one named, which sent all of it.
     pub broadcast: Option<(Bytes, Option<PeerId>)>,
     /// One awareness message to every peer that has joined, including those whose presence it is (WIRE h12).

@@ -13,8 +13,9 @@ pub enum Event<'a> {
     Principal(PeerId, Principal),
     /// A peer may do this much from now on.
     Access(PeerId, Access),
-    /// A peer has said something larger than any message may be, of which nothing is left.
-    TooLarge(PeerId),
+    /// A peer has said something larger than any message may be, of which nothing is left; or something that was taken and
+    /// turned out to break whoever integrates it.
+    Unacceptable(PeerId),
     /// A peer's connection ended.
     Left(PeerId),
     /// A peer said something; its payload is validated.
@@ -56,7 +57,7 @@ impl Event<'_> {
             | Event::FellBehind(_)
             | Event::Principal(..)
             | Event::Access(..)
-            | Event::TooLarge(_)
+            | Event::Unacceptable(_)
             | Event::CaughtUp { .. }
             | Event::Flushed(_)
             | Event::Durable(_)

@@ -206,7 +206,7 @@ impl Replica {
                     }
                 }
                 // What it says from now on may build on that.
-                Event::TooLarge(peer) => self.refuse(peer, CloseReason::UpdateRefused, &mut effects),
+                Event::Unacceptable(peer) => self.refuse(peer, CloseReason::UpdateRefused, &mut effects),
                 Event::Left(peer) => {
                     self.peers.remove(&peer);
                     self.waiting.remove(&peer);
@@ -439,6 +439,7 @@ impl Replica {
             [sender] if !turn.freed && turn.offered.is_empty() => Some(sender),
             _ => None,
         };
+        effects.senders = std::mem::take(&mut turn.senders);
         if let Some(update) = turn.merged() {
             self.content.version += 1;
             self.last_seq = self.last_seq.next();

@@ -60,7 +60,7 @@ use crate::audit::Audit;
 use crate::auth::{Authority, Holder};
 use crate::budget::Rates;
 use crate::config::{Origins, Proxies, PublicUrl};
-use crate::hub::{Hub, PeerSink, Readiness};
+use crate::hub::{Hub, PeerSink, Readiness, Sender};
 use crate::ids::Principal;
 use crate::limits::{
     ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_STOP_TIMEOUT, CLOSE_TIMEOUT, CONNECTIONS_MAX, MESSAGE_BYTES_MAX,
@@ -226,6 +226,11 @@ impl<D: Documents> Shared<D> {
             (None, None) => return None,
         };
         Some(Principal(hash))
+    }
+
+    /// The same in words.
+    fn sender(holder: &Holder, client: Option<SocketAddr>) -> Sender {
+        Sender::Client { user: holder.subject.clone(), from: client }
     }
 
     /// What a client spends.

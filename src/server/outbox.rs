@@ -25,7 +25,7 @@ use bytes::Bytes;
 use super::error;
 use super::line::Writer;
 use super::spending::Charged;
-use crate::hub::{Charge, Delivery, FrameKind, PeerSink};
+use crate::hub::{Charge, Delivery, FrameKind, PeerSink, Sender};
 use crate::ids::Principal;
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_FRAME_COST, WRITE_FRAMES_MAX};
 use crate::wire::close::CloseReason;
@@ -363,6 +363,8 @@ pub(super) struct Outbox {
     dialect: OnceLock<Dialect>,
     /// Who it is, where it has only one document; 0 for nobody knows.
     principal: AtomicU64,
+    /// The same in words.
+    sender: OnceLock<Sender>,
     socket: Writer,
     state: Mutex<State>,
 }
@@ -483,6 +485,7 @@ impl Outbox {
             charged: Charged::default(),
             dialect: OnceLock::new(),
             principal: AtomicU64::new(0),
+            sender: OnceLock::new(),
             socket,
             state: Mutex::new(state),
         }
@@ -543,7 +546,8 @@ impl Outbox {
     }
 
     /// Who its client turns out to be.
-    pub(super) fn set_principal(&self, principal: Option<Principal>) {
+    pub(super) fn set_principal(&self, principal: Option<Principal>, sender: Sender) {
+        let _ = self.sender.set(sender);
         self.principal.store(principal.map_or(0, |Principal(number)| number), Ordering::Relaxed);
     }
 
@@ -758,6 +762,10 @@ impl PeerSink for Outbox {
     fn principal(&self) -> Option<Principal> {
         let number = self.principal.load(Ordering::Relaxed);
         (number != 0).then_some(Principal(number))
+    }
+
+    fn sender(&self) -> Sender {
+        self.sender.get().cloned().unwrap_or_default()
     }
 
     fn charge(&self, charge: Charge) {

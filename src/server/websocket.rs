@@ -276,7 +276,8 @@ impl<D: Documents> Client<D> {
                         }
                     }
                 }
-                session.outbox().set_principal(shared.principal(&grant.holder, remote));
+                let sender = Shared::<D>::sender(&grant.holder, remote);
+                session.outbox().set_principal(shared.principal(&grant.holder, remote), sender);
                 shared.sessions.note_let_in();
                 let (sink, dialect) = (session.outbox().clone(), session.outbox().dialect());
                 match shared.documents.join(&doc, grant.access, Address::YWebsocket, sink) {

@@ -75,20 +75,9 @@ fn i6_5_a_worker_that_dies_disturbs_nobody_and_its_work_is_done_again() {
     crdt_tests::wait::until("the worker has ended", PATIENCE, gone);
 }
 
-/// What is too much for a worker is too much each time: real memory, a real death.
-#[test]
-fn i6_5_what_kills_the_worker_is_kept_and_never_integrated_again() {
-    let data = DataDir::new();
-    let options = Options::new(data.path()).arg("--worker-memory").arg((24 << 20).to_string());
-    let server = options.start();
-    let cli = Cli::of(&server);
-    let mut canary = Socket::connect(server.addr(), "canary");
-    canary.pull(&[0]);
-    let (mut writer, mut socket) = (Writer::new(1), Socket::connect(server.addr(), "d"));
-    socket.pull(&[0]);
-    save(&mut socket, &writer.append("harmless "));
-    cli.done(&["compact", "d"]);
-    // Hundreds of thousands of elements, a few bytes each, take yrs much more than they take on the wire.
+/// What a worker of 24 MiB dies of, each time: hundreds of thousands of elements, a few bytes each, take yrs much more
+/// memory than they take on the wire.
+fn flood() -> Vec<u8> {
     let mut flood = Builder::default();
     flood.structs(ClientId(77), 0, 1, &[&[7, 1, 1, b'x', 1]]);
     for clock in 1..300_000_u32 {
@@ -97,21 +86,53 @@ fn i6_5_what_kills_the_worker_is_kept_and_never_integrated_again() {
         element.push(1);
         flood.structs(ClientId(77), clock, 1, &[&element]);
     }
-    let flood = flood.finish();
-    save(&mut socket, &flood);
+    flood.finish()
+}
+
+fn small_worker(data: &DataDir) -> Server {
+    Options::new(data.path()).arg("--worker-memory").arg((24 << 20).to_string()).start()
+}
+
+/// The label of the only file in quarantine, and its bytes.
+fn kept(data: &DataDir) -> (Value, Vec<u8>) {
+    let files = fs::read_dir(data.path().join("quarantine")).expect("kept").flatten();
+    let files: Vec<_> = files.map(|entry| entry.path()).collect();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    let bytes = fs::read(file).expect("readable");
+    let line = bytes.split(|byte| *byte == b'\n').next().expect("a line");
+    (serde_json::from_slice(line).expect("JSON"), bytes)
+}
+
+/// What is too much for a worker is too much each time: real memory, a real death.
+#[test]
+fn i6_5_what_kills_the_worker_is_kept_and_never_integrated_again() {
+    let data = DataDir::new();
+    let server = small_worker(&data);
+    let cli = Cli::of(&server);
+    let mut canary = Socket::connect(server.addr(), "canary");
+    canary.pull(&[0]);
+    let (mut writer, mut socket) = (Writer::new(1), Socket::connect(server.addr(), "d"));
+    socket.pull(&[0]);
+    save(&mut socket, &writer.append("harmless "));
+    cli.done(&["compact", "d"]);
+    let mut culprit = Socket::connect(server.addr(), "d");
+    culprit.pull(&[0]);
+    let flood = flood();
+    save(&mut culprit, &flood);
     save(&mut socket, &writer.append("and after"));
 
     let report = cli.done(&["compact", "d", "--json"]).json();
     assert_eq!(report["failed"], serde_json::json!([]), "its log does not grow for ever: {report}");
     assert_eq!(metric(&server, "weft_broken_docs_total"), 1.0);
     assert_eq!(metric(&server, "weft_workers_lost_total"), 3.0, "once, and twice with care");
-    let kept: Vec<_> =
-        fs::read_dir(data.path().join("quarantine")).expect("kept").flatten().map(|e| e.path()).collect();
-    let [kept] = &kept[..] else { panic!("{kept:?}") };
-    let kept = fs::read(kept).expect("readable");
-    let label: Value = serde_json::from_slice(kept.split(|byte| *byte == b'\n').next().expect("a line")).expect("JSON");
+    let (label, kept) = kept(&data);
     assert_eq!((label["document"].as_str(), label["kind"].as_str()), (Some("d"), Some("update")), "{label}");
     assert!(kept.ends_with(&flood), "the update itself, and nothing else, is to blame: {label}");
+    // Its sender is named, and sent away; the others stay.
+    let from = culprit.stream().local_addr().expect("an address");
+    let sender = format!("somebody from {from}");
+    assert_eq!(label["senders"], serde_json::json!([sender]), "{label}");
+    assert_eq!(culprit.until_closed(PATIENCE), Some(4413));
 
     // Nobody is disturbed: the document is served, written, acknowledged and compacted; only what it says is not read.
     save(&mut socket, &writer.append(", still"));
@@ -127,6 +148,9 @@ fn i6_5_what_kills_the_worker_is_kept_and_never_integrated_again() {
     assert_eq!(metric(&server, "weft_workers_lost_total"), 3.0, "it is not tried again");
     let found = cli.run(&["verify"]);
     assert_eq!(found.code, 1, "an admin learns of it: {found:?}");
+    assert!(found.text().contains("of \"d\": ") && found.text().contains(&sender), "{}", found.text());
+    let told = cli.run(&["verify", "--json"]).json();
+    assert_eq!(told["kept_updates"][0]["senders"], label["senders"], "{told}");
 
     // Nor after a restart, where there would be memory enough: what broke once is not tried by chance.
     drop((socket, canary, late, server));
@@ -145,6 +169,36 @@ fn i6_5_what_kills_the_worker_is_kept_and_never_integrated_again() {
     assert!(
         Cli::of(&server).done(&["export", "--format", "text", "d"]).text().contains("harmless and after, still here")
     );
+}
+
+/// Whoever sends something and is gone at once is named all the same; a restart forgets it, and says so.
+#[test]
+fn i6_5_a_sender_who_has_left_is_named_and_one_from_before_the_start_is_not_guessed() {
+    for restarts in [false, true] {
+        let data = DataDir::new();
+        let mut server = small_worker(&data);
+        let mut culprit = Socket::connect(server.addr(), "d");
+        culprit.pull(&[0]);
+        let from = culprit.stream().local_addr().expect("an address");
+        let flood = flood();
+        culprit.send(message::update(&flood));
+        culprit.close();
+        let mut witness = Socket::connect(server.addr(), "d");
+        crdt_tests::wait::until("it has arrived", PATIENCE, || (witness.pull(&[0]).len() >= flood.len()).then_some(()));
+        witness.ack();
+        if restarts {
+            drop((witness, server));
+            server = small_worker(&data);
+        }
+        Cli::of(&server).done(&["compact", "d"]);
+        let (label, bytes) = kept(&data);
+        assert!(bytes.ends_with(&flood));
+        let named = match restarts {
+            false => format!("somebody from {from}"),
+            true => "unknown: before the last start, or too long ago".to_owned(),
+        };
+        assert_eq!(label["senders"], serde_json::json!([named]), "{label}");
+    }
 }
 
 #[test]

@@ -209,7 +209,8 @@ impl<D: Documents> Hocuspocus<D> {
         self.last_place += 1;
         let place = Address::Hocuspocus(address.clone());
         let principal = self.shared.principal(&grant.holder, self.remote);
-        let sink = Arc::new(DocumentSink::new(self.outbox.clone(), self.last_place, place.clone(), principal));
+        let who = (principal, Shared::<D>::sender(&grant.holder, self.remote));
+        let sink = Arc::new(DocumentSink::new(self.outbox.clone(), self.last_place, place.clone(), who));
         self.registered.enter_at(self.last_place, doc.clone(), grant.holder.clone(), sink.clone());
         // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
         let authority = self.shared.judges.authority.as_deref();

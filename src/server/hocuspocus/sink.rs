@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use crate::hub::{Charge, Delivery, FrameKind, PeerSink};
+use crate::hub::{Charge, Delivery, FrameKind, PeerSink, Sender};
 use crate::ids::Principal;
 use crate::server::outbox::{Outbox, Place};
 use crate::wire::close::CloseReason;
@@ -18,13 +18,19 @@ pub(super) struct DocumentSink {
     pub(super) place: Place,
     pub(super) address: Address,
     principal: Option<Principal>,
+    sender: Sender,
     /// The client has left the document, or was sent out of it.
     ended: AtomicBool,
 }
 
 impl DocumentSink {
-    pub(super) fn new(outbox: Arc<Outbox>, place: Place, address: Address, principal: Option<Principal>) -> Self {
-        Self { outbox, place, address, principal, ended: AtomicBool::new(false) }
+    pub(super) fn new(
+        outbox: Arc<Outbox>,
+        place: Place,
+        address: Address,
+        (principal, sender): (Option<Principal>, Sender),
+    ) -> Self {
+        Self { outbox, place, address, principal, sender, ended: AtomicBool::new(false) }
     }
 
     /// Takes nothing more, and drops what waits.
@@ -57,6 +63,10 @@ impl PeerSink for DocumentSink {
 
     fn principal(&self) -> Option<Principal> {
         self.principal
+    }
+
+    fn sender(&self) -> Sender {
+        self.sender.clone()
     }
 
     fn charge(&self, charge: Charge) {
