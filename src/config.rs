@@ -3,15 +3,15 @@
 //! One struct, [`ServeOptions`], describes them for all three sources, so an option cannot exist in one and be missing in
 //! another. What comes first wins: flag, environment, file, default.
 
+mod file;
 mod given_as;
 mod origin;
 mod proxies;
 mod shares;
 mod webhook;
 
-use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -188,6 +188,14 @@ pub struct ServeOptions {
     /// opened (1013) [default: 100000]
     #[arg(long, env = "WEFT_MAX_OPEN_DOCUMENTS", value_name = "N")]
     pub max_open_documents: Option<usize>,
+    /// Bytes that one document may have; beyond it clients can only make it smaller (4413), while imports are not limited; 0 is no
+    /// limit [default: 67108864]
+    #[arg(long, env = "WEFT_MAX_DOCUMENT_BYTES", value_name = "BYTES")]
+    pub max_document_bytes: Option<u64>,
+    /// Pieces of content that one document may have, deleted ones too, as Yjs counts them (structs); 0 is no limit
+    /// [default: 5000000]
+    #[arg(long, env = "WEFT_MAX_DOCUMENT_STRUCTS", value_name = "N")]
+    pub max_document_structs: Option<u64>,
     /// Print the addresses as one JSON object
     #[arg(
         long,
@@ -272,7 +280,7 @@ impl AuthArgs {
         let Self { config, secret, secret_previous, public_key, jwks, audience, issuer } = self;
         let given = AuthSettings { secret, secret_previous, public_key, jwks, audience, issuer };
         Ok(match config {
-            Some(path) => given.or(read(&path)?.auth()),
+            Some(path) => given.or(file::read(&path)?.auth()),
             None => given,
         })
     }
@@ -521,7 +529,7 @@ impl ServeArgs {
     /// See [`ConfigError`].
     pub fn resolve(self) -> Result<Settings, ConfigError> {
         let given = match &self.config {
-            Some(path) => self.options.or(read(path)?),
+            Some(path) => self.options.or(file::read(path)?),
             None => self.options,
         };
         let shares = given.shares();
@@ -625,33 +633,11 @@ impl ServeOptions {
             rate_patience: self.rate_patience.or(fallback.rate_patience),
             max_connections_per_address: self.max_connections_per_address.or(fallback.max_connections_per_address),
             max_open_documents: self.max_open_documents.or(fallback.max_open_documents),
+            max_document_bytes: self.max_document_bytes.or(fallback.max_document_bytes),
+            max_document_structs: self.max_document_structs.or(fallback.max_document_structs),
             max_connections_per_user: self.max_connections_per_user.or(fallback.max_connections_per_user),
             json: self.json.or(fallback.json),
         }
-    }
-}
-
-fn read(path: &Path) -> Result<ServeOptions, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|error: toml::de::Error| ConfigError::Invalid {
-        path: path.to_owned(),
-        message: OneLine { error: &error, text: &text }.to_string(),
-    })
-}
-
-/// A TOML error without the drawing of the line, which would not fit a log.
-struct OneLine<'a> {
-    error: &'a toml::de::Error,
-    text: &'a str,
-}
-
-impl fmt::Display for OneLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(before) = self.error.span().and_then(|span| self.text.get(..span.start)) {
-            write!(f, "line {}: ", before.matches('\n').count() + 1)?;
-        }
-        f.write_str(&self.error.message().replace('\n', " "))
     }
 }
 
@@ -668,6 +654,8 @@ fn address(flag: &'static str, value: &str) -> Result<SocketAddr, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser;
 
     use super::*;

@@ -60,6 +60,13 @@ pub const AWARENESS_TOMBSTONE_TTL: Duration = Duration::from_secs(300);
 
 // ---- a document ---------------------------------------------------------------------------------------------------
 
+/// Bytes of a document's structs, unless `--max-document-bytes` says otherwise (HARDENING §2): what clients write beyond it is
+/// refused. The largest honest documents seen have a few MiB; each client holds the whole one, many times as large…
+pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
+/// …and so many structs, unless `--max-document-structs` says otherwise: each is an object of 100 bytes or more to Yjs.
+pub const DOCUMENT_STRUCTS_MAX: u64 = 5_000_000;
+/// What deletes about as much as it brings is taken until this part of the bounds is reached on top, one in so many.
+pub const DOCUMENT_SHRINK_SHARE: u64 = 8;
 /// Most bytes of updates one document parks while they wait for a missing one (HARDENING §2).
 pub const PARKED_BYTES_MAX: usize = 1 << 20;
 /// Most parked updates of one document.

@@ -8,8 +8,9 @@ use crdt_tests::author::{Author, Habit, listener, view};
 use crdt_tests::sweep::sweep;
 use rand::Rng;
 use weft::ids::{Access, ClientId, PeerId, Seq};
-use weft::limits::{PARKED_UPDATES_MAX, TYPE_DEPTH_MAX};
+use weft::limits::{PARKED_UPDATES_MAX, TYPE_DEPTH_MAX, UPDATE_STRUCTS_MAX};
 use weft::replica::content::Content;
+use weft::replica::size::SizeMax;
 use weft::replica::{Effects, Event, Replica};
 use weft::wire::close::CloseReason;
 use weft::wire::dialect::Dialect;
@@ -280,6 +281,97 @@ fn what_is_ready_of_a_refused_update_reaches_everybody() {
     let (_, except) = effects.broadcast.unwrap();
     assert_eq!(except, None, "neither sent all of it");
     assert_eq!(replica.census().clocks[&ClientId(9)], 1);
+}
+
+/// Text of `len` letters by `client`, who has written `clock` before.
+fn letters(client: u8, clock: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![1, 1, client];
+    bytes.extend(var(clock));
+    match clock.checked_sub(1) {
+        None => bytes.extend([4, 1, 1, b't']),
+        Some(left) => bytes.extend([&[0x84, client][..], &var(left)].concat()),
+    }
+    write_var_bytes(&mut bytes, &vec![b'x'; len]);
+    bytes.push(0);
+    bytes
+}
+
+/// HARDENING §2: a document has a size, beyond which it is read, and made smaller, but never larger.
+#[test]
+fn p4_a_full_document_takes_only_what_makes_it_smaller() {
+    let fresh = || {
+        let joined = [A, B].map(|peer| Event::Joined(peer, Access::Write, Dialect::YWebsocket));
+        let asks = [A, B].map(|peer| Event::Message(peer, ClientMessage::SyncStep1(&[0])));
+        let mut replica = Replica::new().bounded(SizeMax { bytes: 20_000, structs: 100 });
+        replica.handle(&[&joined[..], &asks[..]].concat(), Instant::now());
+        replica
+    };
+    let mut replica = fresh();
+    let first = letters(1, 0, 15_000);
+    assert!(say(&mut replica, A, ClientMessage::Update(&first)).broadcast.is_some());
+    let too_much = letters(2, 0, 6_000);
+    let effects = say(&mut replica, B, ClientMessage::Update(&too_much));
+    assert_eq!((effects.close, effects.tally.refused_limit), (vec![(B, CloseReason::UpdateRefused)], 1));
+    assert!(effects.append.is_empty() && effects.broadcast.is_none());
+    assert!(say(&mut replica, B, ClientMessage::AckRequest(&[1])).send.is_empty(), "refused is not saved");
+    // What waits for something else is content too.
+    let waits = letters(3, 7, 6_000);
+    assert!(say(&mut replica, A, ClientMessage::Update(&waits)).append.is_empty());
+    assert_eq!(replica.census().parked_updates, 0);
+    // An admin may do more than that, and what is in the log loads.
+    let effects = replica.handle(&[Event::Contributed(0, &too_much)], Instant::now());
+    assert!(effects.offered[0].1.refused.is_some() && effects.append.is_empty());
+    let effects = replica.handle(&[Event::Offered(0, &too_much)], Instant::now());
+    assert!(effects.offered[0].1.refused.is_none() && effects.append.len() == 1);
+    let loaded = Replica::load([&first[..], &too_much], Seq(2)).unwrap().bounded(SizeMax { bytes: 1, structs: 1 });
+    assert_eq!(loaded.census().clocks, replica.census().clocks);
+
+    // Who comes back deletes, and then there is room again: alone, or with the empty paragraph that editors leave.
+    for leaves in [&[][..], &[1, 1, 9, 0, 4, 1, 1, b't', 1, b'x']] {
+        let mut replica = fresh();
+        say(&mut replica, A, ClientMessage::Update(&letters(1, 0, 20_000 - 10)));
+        assert_eq!(say(&mut replica, B, ClientMessage::Update(&letters(2, 0, 100))).close.len(), 1);
+        replica.handle(&[Event::Left(B), Event::Joined(B, Access::Write, Dialect::YWebsocket)], Instant::now());
+        let mut deletes = if leaves.is_empty() { vec![0] } else { leaves.to_vec() };
+        deletes.extend([&[1, 1, 1, 0][..], &var(15_000)].concat());
+        update::validate(&deletes).unwrap();
+        let effects = say(&mut replica, B, ClientMessage::Update(&deletes));
+        assert!(effects.close.is_empty() && effects.broadcast.is_some(), "{deletes:?}");
+        let effects = say(&mut replica, B, ClientMessage::Update(&letters(2, 0, 6_000)));
+        assert!(effects.close.is_empty() && effects.broadcast.is_some(), "what was deleted takes no room");
+    }
+
+    // Many structs are as bad as many bytes. Each of these is a struct for ever, since nobody else's joins it.
+    let mut replica = fresh();
+    let mut taken = 0;
+    for client in 0..120_u8 {
+        let effects = say(&mut replica, A, ClientMessage::Update(&letters(client + 1, 0, 1)));
+        taken += usize::from(effects.broadcast.is_some());
+    }
+    assert_eq!(taken, 100);
+}
+
+/// HARDENING §2: an update of 10 million structs is refused for what it claims; how long that takes is `--bench hot`'s to say.
+#[test]
+fn p4_ten_million_structs_are_refused_before_anything_walks_them() {
+    let refused = |bytes: &[u8]| matches!(update::validate(bytes), Err(WireError::TooLarge { what, .. }) if what.contains("structs"));
+    let gc = |structs: usize| [0_u8, 1].repeat(structs);
+    let head = |structs: u64, client: u64| [var(structs), var(client), vec![0]].concat();
+    // They are there, all of them; the first is malformed, and is not even looked at.
+    let mut bytes = [vec![1], head(10_000_000, 5), gc(10_000_000), vec![0]].concat();
+    let at = bytes.len() - 20_000_001;
+    bytes[at] = 31;
+    assert!(refused(&bytes));
+    // Of several clients, no more is walked than one update may have: behind that, too, everything is malformed.
+    let within = UPDATE_STRUCTS_MAX as usize;
+    let bytes = [vec![2], head(within as u64, 9), gc(within), head(6_000_000, 5), vec![31; 12_000_000]].concat();
+    assert!(refused(&bytes));
+    let peak = peak_of(|| assert!(refused(&bytes)));
+    assert_eq!(peak, 0, "nothing is made of it");
+    // No frame gets past that to the document.
+    let mut frame = vec![0, 2];
+    write_var_bytes(&mut frame, &bytes);
+    assert!(ywebsocket::parse(&frame).is_err());
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::audit::Audit;
 use crate::auth::{Authority, Keys};
 use crate::config::{ServeArgs, Settings, ShareSettings};
 use crate::data_dir::{self, AdminFile, DataDir};
-use crate::hub::{Disk, Hub, HubOptions};
+use crate::hub::{Disk, Hub, HubOptions, SizeMax};
 use crate::journal::{Journal, JournalOptions};
 use crate::limits::OPEN_FILES_RESERVED;
 use crate::metrics::Reloads;
@@ -122,6 +122,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         quarantine: Some(data_dir.quarantine()),
         rates: settings.shares.document,
         documents_max: settings.shares.documents_max,
+        size_max: SizeMax { bytes: settings.shares.document_bytes_max, structs: settings.shares.document_structs_max },
         isolation: Isolation::in_this_program(settings.worker_memory),
         ..HubOptions::default()
     };

@@ -45,7 +45,7 @@ impl Hub {
             return Err(HubError::BadUpdate(format!("it has {size} bytes, at most {max} are allowed")));
         }
         update::validate(&bytes).map_err(|e| HubError::BadUpdate(e.to_string()))?;
-        answered(doc, self.offer(doc, &bytes, Import::UnlessDeleted).await?).await
+        answered(doc, self.offer(doc, &bytes, Import::Bounded).await?).await
     }
 
     /// Has a document exist, empty if it did not before; returns when that is durable.

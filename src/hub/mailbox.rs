@@ -109,6 +109,8 @@ pub enum Import {
     Anyway,
     /// It is merged unless the document was deleted.
     UnlessDeleted,
+    /// It is merged unless the document was deleted, or would be larger than clients may make it.
+    Bounded,
     /// There is no update: the document is to exist from now on, empty if it did not before. Not if it was deleted.
     Create,
 }

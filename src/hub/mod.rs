@@ -48,6 +48,7 @@ pub use self::quarantine::KeptUpdate;
 pub use self::senders::Sender;
 pub use self::space::Disk;
 pub use self::verify::{VerifyPage, VerifyProblem, VerifyQuery, VerifyReport};
+pub use crate::replica::size::SizeMax;
 pub use crate::store::{DamagedEntry, VacuumProgress};
 
 use self::checkpoint::{Checkpoints, Compactions};
@@ -119,6 +120,8 @@ pub struct HubOptions {
     pub rates: Rates,
     /// Documents awake at once; further ones are not woken for clients. What is asked by admins is not refused.
     pub documents_max: usize,
+    /// How large clients may make a document.
+    pub size_max: SizeMax,
 }
 
 impl Default for HubOptions {
@@ -132,6 +135,7 @@ impl Default for HubOptions {
             disk: None,
             rates: Rates::default(),
             documents_max: DOCUMENTS_OPEN_MAX,
+            size_max: SizeMax::default(),
         }
     }
 }

@@ -272,6 +272,7 @@ impl Task {
                     let number = self.deciding.len() as u64;
                     events.push(match how {
                         Import::Anyway | Import::UnlessDeleted => Event::Offered(number, update),
+                        Import::Bounded => Event::Contributed(number, update),
                         Import::Create => Event::Created(number),
                     });
                     self.deciding.push((update.len(), Some(reply)));
@@ -590,7 +591,7 @@ async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Form, HubError
     let (began, waits) = (Instant::now(), hub.clone());
     let loaded = tokio::task::spawn_blocking(move || {
         let Some(stored) = hub.store.load(&doc).map_err(|e| HubError::cannot_open(&doc, &e))? else {
-            return Ok(Form::Live(Box::default()));
+            return Ok(Form::Live(Box::new(Replica::new().bounded(hub.options.size_max))));
         };
         if let Some(tombstone) = Tombstone::of(&stored.head) {
             return Ok(Form::Deleted(tombstone));
@@ -598,7 +599,7 @@ async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Form, HubError
         let log = stored.log.iter().map(|(_, update)| update);
         let updates = stored.snapshot.iter().chain(log).map(|update| &update[..]);
         let replica = Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(&doc, &e))?;
-        Ok(Form::Live(Box::new(replica)))
+        Ok(Form::Live(Box::new(replica.bounded(hub.options.size_max))))
     });
     let loaded = loaded.await.unwrap_or_else(|panic| Err(HubError::cannot_open(&mailbox.doc, &panic)));
     waits.stats.loads.observe(began.elapsed());

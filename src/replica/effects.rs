@@ -57,7 +57,7 @@ pub struct Tally {
     pub parked: u32,
     /// Nothing may be written now, or not by this peer.
     pub refused_read_only: u32,
-    /// There is no room for another one that waits.
+    /// There is no room for another one that waits, or in the document.
     pub refused_limit: u32,
     /// They cannot be integrated.
     pub malformed: u32,

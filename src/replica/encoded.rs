@@ -23,6 +23,8 @@ pub struct Encoded {
     clients: BTreeMap<ClientId, Row>,
     /// Of all structs.
     bytes: usize,
+    /// How many there are.
+    structs: usize,
     /// About how many bytes were deleted since the last pass began that took deleted content out.
     deleted: u64,
     /// Where the pass that is under way goes on.
@@ -102,24 +104,39 @@ impl Encoded {
                 // The gate has walked here.
                 let Ok(item) = walker.next(run.client, clock) else { return };
                 clock = item.end();
-                let added = open.push(chunks, self.shape.chunk, nesting, run.client, bytes, &item);
+                let (added, is_new) = open.push(chunks, self.shape.chunk, nesting, run.client, bytes, &item);
                 *held += added;
                 self.bytes += added;
+                self.structs += usize::from(is_new);
             }
         }
     }
 
     /// Notes that so many more ticks of `client` are deleted, whose content may go.
     pub fn note_deleted(&mut self, client: ClientId, ticks: Clock) {
-        // How large they are is found out when they go; about as large as this client's are.
-        if let Some(row) = self.clients.get(&client) {
-            self.deleted += u64::from(ticks) * row.bytes as u64 / u64::from(row.open.end.max(1));
-        }
+        // How large they are is found out when they go.
+        self.deleted += self.about_bytes(client, ticks);
+    }
+
+    /// About how many bytes so many ticks of `client` take: as many as its others do.
+    pub fn about_bytes(&self, client: ClientId, ticks: Clock) -> u64 {
+        let Some(row) = self.clients.get(&client) else { return 0 };
+        u64::from(ticks) * row.bytes as u64 / u64::from(row.open.end.max(1))
     }
 
     /// Bytes of all structs.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many structs there are.
+    pub fn len(&self) -> usize {
+        self.structs
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.structs == 0
     }
 
     /// What somebody lacks who knows `known`, and `delete_set`, encoded as it ends an update.
@@ -128,6 +145,7 @@ impl Encoded {
         let lacking = || self.clients.iter().rev().filter(|(client, row)| row.open.end > knows(client));
         let mut out = Vec::new();
         if known.is_empty() {
+            debug_assert_eq!(self.clients.values().map(Row::structs).sum::<usize>(), self.structs);
             out.reserve(self.bytes + self.clients.len() * 16 + delete_set.len() + 8);
         }
         write_var_uint(&mut out, lacking().count() as u64);
@@ -157,6 +175,7 @@ impl Encoded {
             let Ok(collected) = row.collect(at, from_here, left, self.shape.chunk, garbage) else { return };
             self.bytes = self.bytes + collected.after - collected.before;
             row.bytes = row.bytes + collected.after - collected.before;
+            self.structs = self.structs + collected.structs_after - collected.structs_before;
             left = left.saturating_sub(collected.before);
             (client, from) = collected.next.map_or((ClientId(at.0 + 1), 0), |clock| (at, clock));
         }
@@ -235,6 +254,11 @@ impl Garbage<'_> {
     }
 }
 
+fn count(chunks: &[Chunk], open: Option<&Open>) -> usize {
+    let sealed = chunks.iter().map(|chunk| chunk.structs as usize);
+    sealed.chain(open.map(|open| open.structs as usize)).sum()
+}
+
 /// What one step of a pass did to a row.
 struct Collected {
     /// Where the row goes on; `None` behind its end.
@@ -243,9 +267,16 @@ struct Collected {
     before: usize,
     /// …and what is left of them.
     after: usize,
+    /// The same of structs.
+    structs_before: usize,
+    structs_after: usize,
 }
 
 impl Row {
+    fn structs(&self) -> usize {
+        count(&self.chunks, Some(&self.open))
+    }
+
     /// Writes the section of `client` from tick `known` on, which is below the end.
     fn write_from(&self, out: &mut Vec<u8>, client: ClientId, known: Clock) {
         let behind = self.chunks.partition_point(|chunk| chunk.from <= known);
@@ -301,6 +332,7 @@ impl Row {
         }
         let to_end = before < bytes_max;
         let start = self.chunks.get(first).map_or(self.open.from, |chunk| chunk.from);
+        let structs_before = count(&self.chunks[first..last], to_end.then_some(&self.open));
         let (mut chunks, mut open) = (Vec::new(), Open { from: start, end: start, ..Open::default() });
         for chunk in &self.chunks[first..last] {
             open.push_living(&mut chunks, chunk_bytes, client, (chunk.from, &chunk.bytes), garbage)?;
@@ -312,17 +344,18 @@ impl Row {
             open.seal(&mut chunks);
         }
         let after = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() + open.bytes.len();
+        let structs_after = count(&chunks, Some(&open));
         let next = self.chunks.get(last).map_or(self.open.from, |chunk| chunk.from);
         self.chunks.splice(first..last, chunks);
         if to_end {
             self.open = open;
         }
-        Ok(Collected { next: (!to_end).then_some(next), before, after })
+        Ok(Collected { next: (!to_end).then_some(next), before, after, structs_before, structs_after })
     }
 }
 
 impl Open {
-    /// Adds a struct; how many bytes that took.
+    /// Adds a struct; how many bytes that took, and whether it is one more.
     fn push(
         &mut self,
         chunks: &mut Vec<Chunk>,
@@ -331,7 +364,7 @@ impl Open {
         client: ClientId,
         update: &[u8],
         item: &Struct<'_>,
-    ) -> usize {
+    ) -> (usize, bool) {
         if self.bytes.len() >= chunk_bytes {
             self.seal(chunks);
         }
@@ -340,7 +373,7 @@ impl Open {
         let new = join::append(&mut self.bytes, &mut self.last, chunk_bytes, may_be_keyed, client, update, item);
         self.structs += u32::from(new);
         self.end = item.end();
-        self.bytes.len() - before
+        (self.bytes.len() - before, new)
     }
 
     /// Adds the structs in `bytes`, those that are deleted without their content.

@@ -40,6 +40,8 @@ pub enum Event<'a> {
     DiskFull(bool),
     /// An update from an admin or from a file; its fate is reported under the number given.
     Offered(u64, &'a [u8]),
+    /// The same from somebody whose writes are bounded, though it is no peer.
+    Contributed(u64, &'a [u8]),
     /// The document is to exist, if only empty; its fate is reported under the number given.
     Created(u64),
     /// The time asked for by [`super::Effects::wake_at`] has come.
@@ -51,7 +53,7 @@ impl Event<'_> {
     pub fn bytes(&self) -> usize {
         match self {
             Event::Message(_, message) => message.payload().len(),
-            Event::Offered(_, update) => update.len(),
+            Event::Offered(_, update) | Event::Contributed(_, update) => update.len(),
             Event::Joined(..)
             | Event::Left(_)
             | Event::FellBehind(_)

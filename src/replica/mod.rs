@@ -21,6 +21,7 @@ pub mod parked;
 pub mod peers;
 pub mod pieces;
 pub mod portions;
+pub mod size;
 pub mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,7 @@ use self::nesting::{Misplaced, Nesting};
 use self::parked::{Parking, ParkingLot};
 use self::peers::Peer;
 use self::portions::{Portions, Sizes};
+use self::size::SizeMax;
 use crate::ids::{Access, ClientId, Clock, PeerId, Seq};
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Dialect;
@@ -78,6 +80,7 @@ struct Content {
     nesting: Nesting,
     parked: ParkingLot,
     structs: Encoded,
+    size_max: SizeMax,
     /// The delete set as it ends an answer, until more is deleted.
     delete_set: Option<Bytes>,
     /// Rises whenever content was added.
@@ -141,11 +144,25 @@ struct Turn<'a> {
     creates: bool,
 }
 
+/// Where an update comes from, which says what may be refused of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// It was accepted before, so it must fit.
+    Log,
+    /// An admin, or a file: it may make the document as large as it likes.
+    Anybody,
+    /// Somebody who edits.
+    Client,
+}
+
 /// Why an offered update was not taken.
 enum Refusal {
     Malformed,
     TooDeep,
+    /// For what of it must wait.
     NoRoom,
+    /// The document would be too large.
+    Full,
 }
 
 impl Tally {
@@ -157,7 +174,7 @@ impl Tally {
                 self.applied_bytes += bytes as u64;
             }
             Ok(false) => self.known += 1,
-            Err(Refusal::NoRoom) => self.refused_limit += 1,
+            Err(Refusal::NoRoom | Refusal::Full) => self.refused_limit += 1,
             Err(Refusal::TooDeep | Refusal::Malformed) => self.malformed += 1,
         }
     }
@@ -187,6 +204,13 @@ impl Replica {
     /// An empty replica.
     pub fn new() -> Self {
         Self::load([], Seq::ZERO).unwrap_or_else(|_| unreachable!("there is nothing to load"))
+    }
+
+    /// The same, which takes no more than makes it so large.
+    #[must_use]
+    pub fn bounded(mut self, size_max: SizeMax) -> Self {
+        self.content.size_max = size_max;
+        self
     }
 
     /// Handles one turn: all events that were waiting, in order. `now` is the time of the turn.
@@ -238,7 +262,11 @@ impl Replica {
                     }
                 }
                 Event::Offered(number, update) => {
-                    let offered = self.take_offered(update, &mut turn, &mut effects.tally);
+                    let offered = self.take_offered(update, Source::Anybody, &mut turn, &mut effects.tally);
+                    turn.offered.push((number, offered));
+                }
+                Event::Contributed(number, update) => {
+                    let offered = self.take_offered(update, Source::Client, &mut turn, &mut effects.tally);
                     turn.offered.push((number, offered));
                 }
                 Event::Created(number) => {
@@ -349,7 +377,7 @@ impl Replica {
             return nothing_new;
         }
         let parked_before = turn.parked.len();
-        let taken = self.content.take(update, turn);
+        let taken = self.content.take(update, Source::Client, turn);
         effects.tally.count(update.len(), &taken, turn.parked.len() > parked_before);
         let version = self.content.version;
         let Some(peer) = self.peers.get_mut(&id) else { return false };
@@ -374,7 +402,7 @@ impl Replica {
                 let (_, state_vector) = self.clocks();
                 effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
             }
-            Err(Refusal::NoRoom | Refusal::TooDeep | Refusal::Malformed) => {
+            Err(Refusal::NoRoom | Refusal::Full | Refusal::TooDeep | Refusal::Malformed) => {
                 if let Some(refusal) = peer.refuse_again() {
                     effects.send.push((id, refusal, Weight::Control));
                 } else {
@@ -400,14 +428,20 @@ impl Replica {
         effects.close.extend(wanted_room.map(|(id, _)| (*id, CloseReason::Reload)));
     }
 
-    fn take_offered<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>, tally: &mut Tally) -> Offered {
+    fn take_offered<'a>(
+        &mut self,
+        update: &'a [u8],
+        source: Source,
+        turn: &mut Turn<'a>,
+        tally: &mut Tally,
+    ) -> Offered {
         let mut offered = self.offered();
         if offered.refused.is_some() {
             tally.refused_read_only += 1;
             return offered;
         }
         let parked_before = turn.parked.len();
-        let taken = self.content.take(update, turn);
+        let taken = self.content.take(update, source, turn);
         tally.count(update.len(), &taken, turn.parked.len() > parked_before);
         match taken {
             Ok(anything) => {
@@ -417,6 +451,7 @@ impl Replica {
             }
             Err(Refusal::Malformed) => offered.refused = Some("it is malformed"),
             Err(Refusal::TooDeep) => offered.refused = Some("it nests shared types too deeply"),
+            Err(Refusal::Full) => offered.refused = Some("the document would be larger than one may be"),
             Err(Refusal::NoRoom) => offered.refused = Some("too many updates wait for a missing one"),
         }
         offered
@@ -562,9 +597,9 @@ impl Content {
             let malformed = |error| LoadError::Malformed { at, bytes: bytes.len(), error };
             update::validate(bytes).map_err(malformed)?;
             let mut turn = Turn::default();
-            content.take_logged(bytes, &mut turn).map_err(|refusal| match refusal {
+            content.take(bytes, Source::Log, &mut turn).map_err(|refusal| match refusal {
                 Refusal::TooDeep => LoadError::TooDeep(at),
-                Refusal::Malformed | Refusal::NoRoom => {
+                Refusal::Malformed | Refusal::NoRoom | Refusal::Full => {
                     malformed(crate::wire::WireError::Malformed("a struct hangs where it cannot"))
                 }
             })?;
@@ -585,22 +620,16 @@ impl Content {
         self.structs.collect(&self.deleted, &self.nesting);
     }
 
-    /// Gates an update from outside into the turn. `Ok(false)`: it adds nothing.
-    fn take<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>) -> Result<bool, Refusal> {
-        self.take_with(update, turn, false)
-    }
-
-    /// The same for an update that is in the log already: it must fit.
-    fn take_logged<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>) -> Result<bool, Refusal> {
-        self.take_with(update, turn, true)
-    }
-
-    fn take_with<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>, logged: bool) -> Result<bool, Refusal> {
+    /// Gates an update into the turn. `Ok(false)`: it adds nothing.
+    fn take<'a>(&mut self, update: &'a [u8], source: Source, turn: &mut Turn<'a>) -> Result<bool, Refusal> {
         let mut gated = gate(update, &self.clocks, &self.deleted).map_err(|_| Refusal::Malformed)?;
         if gated.adds_nothing() {
             return Ok(false);
         }
-        // Places first: they are the only thing that can refuse what is ready.
+        if source == Source::Client && !self.size_max.takes(&self.structs, &gated) {
+            return Err(Refusal::Full);
+        }
+        // Places first: from here on they are the only thing that can refuse what is ready.
         self.nesting.add_all(&gated).map_err(|misplaced| match misplaced {
             Misplaced::TooDeep => Refusal::TooDeep,
             Misplaced::Unfitting => Refusal::Malformed,
@@ -608,7 +637,7 @@ impl Content {
         let mut anything = !gated.is_empty();
         let mut refusal = None;
         if let Some(parked) = gated.parked.take() {
-            match self.parked.park(parked, logged) {
+            match self.parked.park(parked, source == Source::Log) {
                 Parking::Parked(bytes) => {
                     anything = true;
                     turn.parked.push(bytes);
@@ -653,7 +682,7 @@ impl Content {
         let mut turn = Turn::default();
         for update in self.parked.take_all() {
             let mut freed = Turn::default();
-            if self.take_with(&update, &mut freed, true).is_ok() {
+            if self.take(&update, Source::Log, &mut freed).is_ok() {
                 turn.advanced.append(&mut freed.advanced);
                 turn.absorb(freed);
             }
@@ -677,7 +706,7 @@ impl Content {
                 }
                 // It was valid when it was parked, but only now is it known what it hangs in.
                 let mut freed = Turn::default();
-                if self.take_with(&update, &mut freed, true).is_ok() {
+                if self.take(&update, Source::Log, &mut freed).is_ok() {
                     turn.advanced.append(&mut freed.advanced);
                     if fresh.is_some() {
                         turn.parked.append(&mut freed.parked);

@@ -122,6 +122,9 @@ pub const MESSAGES: &[Row] = &[
             Case("a claim of 10 million structs"),
             Case("a map of 20,000 keys"),
             Case("updates of one character"),
+            Test("p4_ten_million_structs_are_refused_before_anything_walks_them"),
+            Test("p4_a_full_document_takes_only_what_makes_it_smaller"),
+            Test("p4_a_document_has_its_size_and_no_more"),
             Test("w6_a_flood_is_slowed_then_sent_away_and_its_room_goes_on"),
             Test("p4_each_budget_slows_its_own_kind_of_flood"),
         ],
@@ -131,6 +134,8 @@ pub const MESSAGES: &[Row] = &[
         &[
             Case("text between garbage and a value"),
             Test("what_yrs_misreads_and_what_yjs_throws_at_is_refused"),
+            Test("i6_5_what_kills_the_worker_is_kept_and_never_integrated_again"),
+            Test("i6_5_a_sender_who_has_left_is_named_and_one_from_before_the_start_is_not_guessed"),
             Test("load"),
         ],
     ),
@@ -182,7 +187,13 @@ pub const MESSAGES: &[Row] = &[
             Test("p4_an_address_has_its_share_and_no_more"),
         ],
     ),
-    ("many documents opened", &[Case("many documents are opened")]),
+    (
+        "many documents opened",
+        &[
+            Case("many documents are opened"),
+            Test("p4_who_opens_many_documents_finds_an_end_and_others_notice_nothing"),
+        ],
+    ),
     ("log injection, labels", &[Case("names that are none"), Test("operations_metrics_say_what_was_done")]),
     (
         "hostile data directory",

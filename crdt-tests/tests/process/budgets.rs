@@ -395,6 +395,44 @@ fn p4_a_document_has_its_share_and_no_more() {
     });
 }
 
+/// HARDENING §2: a document has a size. Whoever writes beyond it is told so, nothing of that is kept, everybody reads on, and
+/// whoever makes it smaller makes room.
+#[test]
+fn p4_a_document_has_its_size_and_no_more() {
+    let data = DataDir::new();
+    let server = Options::new(data.path()).arg("--max-document-bytes").arg("20000").start();
+    let (admin, js) = (Admin::of(&server), Js::start());
+    let (author, reader) = (js.open(LATEST, &server, "d"), js.open(LATEST, &server, "d"));
+    js.synced(&[&author, &reader]);
+    author.run("text.insert(0, 'x'.repeat(15000))");
+    author.ack();
+    author.run("text.insert(0, 'y'.repeat(6000))");
+    author.wait("me.closes.length > 0");
+    assert_eq!(author.closes()[0].code, 4413);
+    assert_eq!(metric(&admin, "weft_updates_total{result=\"refused_limit\"}"), 1.0);
+    reader.wait("text.length === 15000");
+    // A reader's keystrokes still fit; then it selects half of it and deletes that.
+    reader.run("text.insert(0, 'z')");
+    reader.ack();
+    reader.run("text.delete(0, 10001)");
+    reader.ack();
+    reader.run("text.insert(0, 'y'.repeat(6000))");
+    reader.ack();
+    assert_eq!((reader.opens(), reader.closes().len()), (1, 0));
+    let late = js.open(LATEST, &server, "d");
+    late.synced();
+    assert_eq!(late.run("text.length"), 11_000);
+    // An admin's import is not limited, and what is there is there after a restart.
+    let large = Writer::new(99).append(&"large ".repeat(10_000));
+    admin.send_with("POST", "/api/v1/docs/d/update", &[], &large).ok();
+    drop(server);
+    let server = Options::new(data.path()).arg("--max-document-bytes").arg("20000").start();
+    let mut socket = Socket::connect(server.addr(), "d");
+    assert!(socket.pull(&[0]).len() > 60_000);
+    socket.send(message::update(&Writer::new(98).append("no more")));
+    assert_eq!(socket.until_closed(PATIENCE), Some(4413));
+}
+
 /// HARDENING §2, many documents opened: memory bounded, existing rooms unaffected. In CI fewer names than a campaign would take.
 #[test]
 fn p4_who_opens_many_documents_finds_an_end_and_others_notice_nothing() {
