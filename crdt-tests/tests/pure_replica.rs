@@ -10,7 +10,7 @@ use crdt_tests::sweep::sweep;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use weft::ids::{Access, PeerId, Seq};
+use weft::ids::{Access, ClientId, PeerId, Seq};
 use weft::replica::content::Content;
 use weft::replica::encoded::Shape;
 use weft::replica::{Effects, Event, Replica};
@@ -270,5 +270,25 @@ impl Listener {
     fn check_equals(&self, reference: &Doc) {
         assert_eq!(self.doc.transact().state_vector(), reference.transact().state_vector());
         assert_eq!(view(&self.doc), view(reference));
+    }
+}
+
+/// Found by `fuzz/`: what had waited in the same turn went on only after a restart.
+#[test]
+fn what_waits_goes_on_when_its_beginning_comes_by_another_way() {
+    // "x" of client 5 waits for its neighbour and "y" only for the "x", which then comes as garbage.
+    let waits = &[1, 2, 5, 0, 0x84, 9, 0, 1, b'x', 0x84, 5, 0, 1, b'y', 0][..];
+    let garbage = &[1, 1, 5, 0, 0, 1, 0][..];
+    let peer = PeerId(1);
+    let said = |update| Event::Message(peer, ClientMessage::Update(update));
+    for turns in [&[&[waits, garbage][..]][..], &[&[waits], &[garbage]], &[&[garbage, waits]]] {
+        let mut server = Server::new(Shape::default());
+        server.turn(&[Event::Joined(peer, Access::Write, Dialect::YWebsocket)]);
+        for turn in turns {
+            server.turn(&turn.iter().map(|update| said(update)).collect::<Vec<_>>());
+        }
+        let census = server.replica.census();
+        assert_eq!((census.clocks, census.parked_updates), ([(ClientId(5), 2)].into(), 0));
+        server.restart();
     }
 }

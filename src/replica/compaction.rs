@@ -68,18 +68,16 @@ pub fn fold_telling<'a>(
 /// any more. Says the same, though it takes more bytes.
 pub fn squash<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded, FoldError> {
     let mut content = Content::load(updates)?;
-    let _ = content.sort_parked_anew();
     content.structs.collect_all(&content.deleted, None, &content.nesting);
     let mut squashed = vec![Bytes::from(content.diff(&StateVector::new()))];
-    squashed.extend(content.parked.iter().cloned());
+    squashed.extend(content.parked.kept().cloned());
     compare_histories(&content, &squashed)?;
     Ok(Folded { updates: squashed, clocks: content.clocks })
 }
 
 /// What a fold of `log` elsewhere came to, once it is certain that it has the same history: as [`verify`] without the content.
 pub fn same_history<'a>(log: impl IntoIterator<Item = &'a [u8]>, folded: Vec<Bytes>) -> Result<Folded, FoldError> {
-    let mut content = Content::load(log)?;
-    let _ = content.sort_parked_anew();
+    let content = Content::load(log)?;
     compare_histories(&content, &folded)?;
     Ok(Folded { updates: folded, clocks: content.clocks })
 }
@@ -99,7 +97,7 @@ fn fold_replayed((mut content, mut live): (Content, Live)) -> Result<Folded, Fol
     let collected = content.learn_from(&live.state()?)?;
     content.structs.collect_all(&content.deleted, Some(&collected), &content.nesting);
     let mut folded = vec![Bytes::from(content.diff(&StateVector::new()))];
-    folded.extend(content.parked.iter().cloned());
+    folded.extend(content.parked.kept().cloned());
     compare_histories(&content, &folded)?;
     compare_content(&mut live, &folded)?;
     Ok(Folded { updates: folded, clocks: content.clocks })
@@ -143,14 +141,13 @@ fn replay<'a>(
         next(at);
         update
     });
-    let mut content = Content::load_telling(log, |turn| {
+    let content = Content::load_telling(log, |turn| {
         ready.extend(turn.merged());
         if ready.len() < at_once {
             return Ok(());
         }
         live.integrate(ready.drain(..)).map_err(FoldError::from)
     })?;
-    ready.extend(content.sort_parked_anew());
     live.integrate(ready)?;
     Ok((content, live))
 }
@@ -167,7 +164,7 @@ fn compare_histories(content: &Content, folded: &[Bytes]) -> Result<(), FoldErro
     if lost {
         return Err(FoldError::Differs("delete set"));
     }
-    if !again.parked.iter().eq(content.parked.iter()) {
+    if !again.parked.kept().eq(content.parked.kept()) {
         return Err(FoldError::Differs("waiting updates"));
     }
     Ok(())

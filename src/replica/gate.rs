@@ -100,6 +100,28 @@ pub struct Parked {
     pub update: Vec<u8>,
     /// Per client the first tick whose arrival lets at least a part of it go on.
     pub missing: StateVector,
+    /// Some of it is ready, but cannot be where it wants to be.
+    pub misplaced: bool,
+}
+
+impl Parked {
+    /// All of `update`, which is misplaced, to wait until any of its clients is known further than now.
+    ///
+    /// # Errors
+    /// Only when `update` was not validated.
+    pub fn until_known(update: &[u8], known: &StateVector) -> Result<Self, WireError> {
+        let (mut walker, sections) = Walker::new(update)?;
+        let mut missing = StateVector::new();
+        for _ in 0..sections {
+            let section = walker.section()?;
+            let mut clock = section.clock;
+            for _ in 0..section.structs {
+                clock = walker.next(section.client, clock)?.end();
+            }
+            missing.insert(section.client, known.get(&section.client).copied().unwrap_or(0));
+        }
+        Ok(Self { update: update.to_vec(), missing, misplaced: true })
+    }
 }
 
 impl Gated<'_> {
@@ -234,6 +256,8 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
             let rest = update.get(cursor.walker.position()..cursor.end_offset).unwrap_or_default();
             parked.structs(cursor.client, cursor.next, cursor.left, &[rest]);
             cursor.missing.into_iter().for_each(&mut wait_for);
+            // What it waits with may come by another way, as garbage that depends on nothing.
+            wait_for(Id { client: cursor.client, clock: cursor.ready });
         }
         if let Some(from) = cursor.run_from_offset {
             gated.runs.push(Run {
@@ -247,7 +271,7 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
         }
     }
     if !parked.is_empty() {
-        gated.parked = Some(Parked { update: parked.finish(), missing });
+        gated.parked = Some(Parked { update: parked.finish(), missing, misplaced: false });
     }
     Ok(gated)
 }

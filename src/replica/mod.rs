@@ -37,13 +37,14 @@ use self::answers::Answers;
 use self::awareness::Awareness;
 use self::delete_set::DeleteSet;
 use self::encoded::Encoded;
-use self::gate::{Carries, Gated, gate};
+use self::gate::{Carries, Gated, Parked, gate};
 use self::nesting::{Misplaced, Nesting};
 use self::parked::{Parking, ParkingLot};
 use self::peers::Peer;
 use self::portions::{Portions, Sizes};
 use self::size::SizeMax;
 use crate::ids::{Access, ClientId, Clock, PeerId, Seq};
+use crate::wire::WireError;
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Dialect;
 use crate::wire::message::{ClientMessage, ServerMessage};
@@ -98,11 +99,8 @@ pub enum LoadError {
         /// Its size.
         bytes: usize,
         /// What is wrong with it.
-        error: crate::wire::WireError,
+        error: WireError,
     },
-    /// Shared types nest too deeply in it.
-    #[error("stored update {0} nests shared types too deeply")]
-    TooDeep(usize),
 }
 
 /// Sizes and counts of a document, for people.
@@ -147,8 +145,6 @@ struct Turn<'a> {
 /// Where an update comes from, which says what may be refused of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    /// It was accepted before, so it must fit.
-    Log,
     /// An admin, or a file: it may make the document as large as it likes.
     Anybody,
     /// Somebody who edits.
@@ -597,12 +593,8 @@ impl Content {
             let malformed = |error| LoadError::Malformed { at, bytes: bytes.len(), error };
             update::validate(bytes).map_err(malformed)?;
             let mut turn = Turn::default();
-            content.take(bytes, Source::Log, &mut turn).map_err(|refusal| match refusal {
-                Refusal::TooDeep => LoadError::TooDeep(at),
-                Refusal::Malformed | Refusal::NoRoom | Refusal::Full => {
-                    malformed(crate::wire::WireError::Malformed("a struct hangs where it cannot"))
-                }
-            })?;
+            // The gate has nothing against what is valid.
+            content.gate_logged(bytes, &mut turn).map_err(malformed)?;
             content.take_unparked(&mut turn);
             tell(&mut turn)?;
         }
@@ -620,7 +612,7 @@ impl Content {
         self.structs.collect(&self.deleted, &self.nesting);
     }
 
-    /// Gates an update into the turn. `Ok(false)`: it adds nothing.
+    /// Gates an update from outside into the turn. `Ok(false)`: it adds nothing.
     fn take<'a>(&mut self, update: &'a [u8], source: Source, turn: &mut Turn<'a>) -> Result<bool, Refusal> {
         let mut gated = gate(update, &self.clocks, &self.deleted).map_err(|_| Refusal::Malformed)?;
         if gated.adds_nothing() {
@@ -637,7 +629,7 @@ impl Content {
         let mut anything = !gated.is_empty();
         let mut refusal = None;
         if let Some(parked) = gated.parked.take() {
-            match self.parked.park(parked, source == Source::Log) {
+            match self.parked.park(parked, false) {
                 Parking::Parked(bytes) => {
                     anything = true;
                     turn.parked.push(bytes);
@@ -652,6 +644,31 @@ impl Content {
             Some(refusal) => Err(refusal),
             None => Ok(anything),
         }
+    }
+
+    /// The same for an update that is in the log already, which nothing refuses. What is misplaced in it, as only an author
+    /// can be who writes two different structs at one clock, waits until its ticks have come by another way, or a fold
+    /// forgets it: so a restart finds everything where it was, whatever such an author does.
+    ///
+    /// # Errors
+    /// Only when `update` was not validated.
+    fn gate_logged<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>) -> Result<(), WireError> {
+        let mut gated = gate(update, &self.clocks, &self.deleted)?;
+        if gated.adds_nothing() {
+            return Ok(());
+        }
+        let (waiting, ready) = match self.nesting.add_all(&gated) {
+            Ok(()) => (gated.parked.take(), true),
+            Err(_) => (Some(Parked::until_known(update, &self.clocks)?), false),
+        };
+        if let Some(Parking::Parked(bytes)) = waiting.map(|parked| self.parked.park(parked, true)) {
+            turn.parked.push(bytes);
+        }
+        if ready {
+            self.accept(&gated, turn);
+            turn.add(update, gated);
+        }
+        Ok(())
     }
 
     /// From here on the gate knows what is in `gated`.
@@ -676,21 +693,6 @@ impl Content {
         }
     }
 
-    /// Gates all that is parked once more. Ticks that a parked update brings may have come by another way meanwhile, as
-    /// garbage that depends on nothing; after a load it would be parked without them. What went on, as one update.
-    fn sort_parked_anew(&mut self) -> Option<Bytes> {
-        let mut turn = Turn::default();
-        for update in self.parked.take_all() {
-            let mut freed = Turn::default();
-            if self.take(&update, Source::Log, &mut freed).is_ok() {
-                turn.advanced.append(&mut freed.advanced);
-                turn.absorb(freed);
-            }
-        }
-        self.take_unparked(&mut turn);
-        turn.merged()
-    }
-
     /// Lets parked updates go on that waited for what the turn has brought, and so on until none can.
     fn take_unparked(&mut self, turn: &mut Turn<'_>) {
         if self.parked.is_empty() {
@@ -704,9 +706,9 @@ impl Content {
                 if let Some(at) = fresh {
                     turn.parked.remove(at);
                 }
-                // It was valid when it was parked, but only now is it known what it hangs in.
                 let mut freed = Turn::default();
-                if self.take(&update, Source::Log, &mut freed).is_ok() {
+                // It was valid when it was parked.
+                if self.gate_logged(&update, &mut freed).is_ok() {
                     turn.advanced.append(&mut freed.advanced);
                     if fresh.is_some() {
                         turn.parked.append(&mut freed.parked);

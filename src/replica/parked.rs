@@ -11,13 +11,19 @@ use crate::limits::{PARKED_BYTES_MAX, PARKED_UPDATES_MAX};
 /// The parked updates of one document.
 #[derive(Debug, Default)]
 pub struct ParkingLot {
-    updates: BTreeMap<u64, Bytes>,
+    updates: BTreeMap<u64, Waiting>,
     /// What waits for a tick: client, tick, update.
     waits: BTreeSet<(ClientId, Clock, u64)>,
     /// To recognise what is offered again.
     held: BTreeMap<Bytes, u64>,
     bytes: usize,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    update: Bytes,
+    misplaced: bool,
 }
 
 /// What became of an update offered for parking.
@@ -35,7 +41,8 @@ impl ParkingLot {
     /// Parks an update unless it waits already or there is no room. `force` parks what was logged before, whatever the
     /// bounds (they held when it was logged).
     pub fn park(&mut self, parked: Parked, force: bool) -> Parking {
-        let update = Bytes::from(parked.update);
+        let Parked { update, missing, misplaced } = parked;
+        let update = Bytes::from(update);
         if self.held.contains_key(&update) {
             return Parking::Known;
         }
@@ -45,9 +52,9 @@ impl ParkingLot {
         let id = self.next;
         self.next += 1;
         self.bytes += update.len();
-        self.waits.extend(parked.missing.iter().map(|(client, clock)| (*client, *clock, id)));
+        self.waits.extend(missing.iter().map(|(client, clock)| (*client, *clock, id)));
         self.held.insert(update.clone(), id);
-        self.updates.insert(id, update.clone());
+        self.updates.insert(id, Waiting { update: update.clone(), misplaced });
         Parking::Parked(update)
     }
 
@@ -58,7 +65,7 @@ impl ParkingLot {
             return Vec::new();
         }
         self.waits.retain(|wait| !ids.contains(&wait.2));
-        let taken: Vec<Bytes> = ids.iter().filter_map(|id| self.updates.remove(id)).collect();
+        let taken: Vec<Bytes> = ids.iter().filter_map(|id| Some(self.updates.remove(id)?.update)).collect();
         for update in &taken {
             self.held.remove(update);
             self.bytes -= update.len();
@@ -66,15 +73,9 @@ impl ParkingLot {
         taken
     }
 
-    /// Takes out all of them, oldest first.
-    pub fn take_all(&mut self) -> Vec<Bytes> {
-        let next = self.next;
-        std::mem::replace(self, Self { next, ..Self::default() }).updates.into_values().collect()
-    }
-
-    /// The waiting updates, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
-        self.updates.values()
+    /// What a fold keeps of the waiting updates, oldest first: all but the misplaced ones.
+    pub fn kept(&self) -> impl Iterator<Item = &Bytes> {
+        self.updates.values().filter(|waiting| !waiting.misplaced).map(|waiting| &waiting.update)
     }
 
     /// How many wait.
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     fn waiting(update: &[u8], clock: Clock) -> Parked {
-        Parked { update: update.to_vec(), missing: [(ClientId(1), clock)].into() }
+        Parked { update: update.to_vec(), missing: [(ClientId(1), clock)].into(), misplaced: false }
     }
 
     #[test]

@@ -164,24 +164,24 @@ impl Stage {
     }
 
     fn check(mut self) {
-        let ordered = !self.log.iter().any(|logged| may_lie_about_order(logged));
+        let ordered = !may_lie_about_order(self.log.iter().map(|logged| &logged[..]));
         let held = |replica: &mut Replica| Held::by(replica, ordered);
         let live = held(&mut self.replica);
         assert_eq!(held(&mut self.heard), live, "who heard it all");
         let log = || self.log.iter().map(|bytes| &bytes[..]);
-        let mut loaded = Replica::load(log(), self.replica.last_seq()).expect("what was logged loads");
-        assert_eq!(held(&mut loaded), live, "a restart");
         let state = self.replica.state();
         assert_eq!(update::validate(&state), Ok(()));
         let mut newcomer = Replica::load([&state[..]], Seq(1)).expect("the state loads");
         assert_eq!(held(&mut newcomer), live, "a newcomer");
-        // A fold lets go on what waits for ticks that came as garbage since, as a load does only later.
-        if self.replica.census().parked_updates > 0 {
-            return;
-        }
+        let mut loaded = Replica::load(log(), self.replica.last_seq()).expect("what was logged loads");
+        assert_eq!(held(&mut loaded), live, "a restart");
         match compaction::fold(log()) {
             Ok(folded) => {
-                compaction::verify(log(), &folded.updates).expect("and says the same");
+                match compaction::verify(log(), &folded.updates) {
+                    Ok(()) => {}
+                    Err(FoldError::Differs("content")) if !ordered => return,
+                    Err(error) => panic!("it says something else: {error}"),
+                }
                 let folded = folded.updates.iter().map(|bytes| &bytes[..]);
                 let mut again = Replica::load(folded, Seq(1)).expect("what was folded loads");
                 assert_eq!(held(&mut again), live, "a fold");

@@ -8,7 +8,7 @@ use weft::replica::delete_set::DeleteSet;
 use weft::replica::gate::gate;
 use weft::replica::steps::{needs_steps, steps};
 use weft::wire::state_vector::StateVector;
-use weft::wire::update::{Builder, Kind, Walker, validate, write_part};
+use weft::wire::update::{Builder, Kind, Parent, Walker, validate, write_part};
 use yrs::updates::decoder::Decode;
 
 /// Reads one.
@@ -66,20 +66,28 @@ pub fn coverage(update: &[u8]) -> Coverage {
 /// Yjs and yrs place a struct by its neighbours without looking whether they are, or ever were, beside each other. Where
 /// they were not, the order that comes of it depends on what was there or joined before, and with it which of two values
 /// under one key counts; so replicas of a hostile author's document differ, as those of Yjs do. Nobody can tell from bytes.
-pub fn may_lie_about_order(update: &[u8]) -> bool {
-    let (mut walker, sections) = Walker::new(update).expect("a valid update");
-    let mut may_lie = false;
-    for _ in 0..sections {
-        let section = walker.section().expect("a section");
-        let mut clock = section.clock;
-        for _ in 0..section.structs {
-            let item = walker.next(section.client, clock).expect("a struct");
-            let elsewhere = item.origin.is_some_and(|left| (left.client, left.clock + 1) != (section.client, clock));
-            may_lie |= item.right_origin.is_some() || elsewhere;
-            clock = item.end();
+///
+/// The same is so of several values in one struct where values stand under a key, which no author makes while they live:
+/// when the last of them is deleted, the others are or are not, by when yrs learns of it.
+pub fn may_lie_about_order<'a>(log: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    let (mut elsewhere, mut keyed, mut several) = (false, false, false);
+    for update in log {
+        let (mut walker, sections) = Walker::new(update).expect("a valid update");
+        for _ in 0..sections {
+            let section = walker.section().expect("a section");
+            let mut clock = section.clock;
+            for _ in 0..section.structs {
+                let item = walker.next(section.client, clock).expect("a struct");
+                elsewhere |= item.right_origin.is_some()
+                    || item.origin.is_some_and(|left| (left.client, left.clock + 1) != (section.client, clock));
+                keyed |= item.keyed;
+                let may_be_keyed = item.keyed || item.parent == Parent::Implied;
+                several |= may_be_keyed && item.len > 1 && matches!(item.kind, Kind::String(_) | Kind::Any);
+                clock = item.end();
+            }
         }
     }
-    may_lie
+    elsewhere || keyed && several
 }
 
 /// Every struct is cut in the middle, and the halves are a valid update with the same ticks.
