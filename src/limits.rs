@@ -71,6 +71,9 @@ pub const DOCUMENT_SHRINK_SHARE: u64 = 8;
 pub const PARKED_BYTES_MAX: usize = 1 << 20;
 /// Most parked updates of one document.
 pub const PARKED_UPDATES_MAX: usize = 1_000;
+/// Of both, this part is for the updates of one user, or address where users have no names, one in so many: a writer whose
+/// updates never come to anything leaves room for those of others.
+pub const PARKED_SENDER_SHARE: usize = 4;
 /// Most updates integrated in one yrs transaction (DEPENDENCIES, safe use 5).
 pub const INTEGRATE_UPDATES_MAX: usize = 1_000;
 /// Most bytes of updates integrated in one yrs transaction, unless one alone is larger: joining what was typed takes

@@ -22,6 +22,23 @@ impl Counter {
     }
 }
 
+/// The sum of what several say of themselves, each of which may say something else later.
+#[derive(Debug, Default)]
+pub struct Sum(AtomicU64);
+
+impl Sum {
+    /// One of them, which has said `before`, says `now`.
+    pub fn shift(&self, before: u64, now: u64) {
+        // It wraps around, so that a fall is a rise.
+        self.0.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// All together.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// How often something was tried, and whether the last time went well.
 #[derive(Debug, Default)]
 pub struct Tries {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crdt_tests::author::{Author, Habit, listener, view};
 use crdt_tests::sweep::sweep;
 use rand::Rng;
-use weft::ids::{Access, ClientId, PeerId, Seq};
-use weft::limits::{PARKED_UPDATES_MAX, TYPE_DEPTH_MAX, UPDATE_STRUCTS_MAX};
+use weft::ids::{Access, ClientId, PeerId, Principal, Seq};
+use weft::limits::{PARKED_SENDER_SHARE, PARKED_UPDATES_MAX, TYPE_DEPTH_MAX, UPDATE_STRUCTS_MAX};
 use weft::replica::content::Content;
 use weft::replica::size::SizeMax;
 use weft::replica::{Effects, Event, Replica};
@@ -257,21 +257,36 @@ fn gaps_without_end_are_bounded_asked_for_once_and_never_acked() {
         }
     }
     assert_eq!(asked, 2, "once for what is missing, once more when there was no room");
-    assert_eq!(closed_after, Some(PARKED_UPDATES_MAX as u64 + 1));
-    assert_eq!(replica.census().parked_updates, PARKED_UPDATES_MAX);
+    let share = PARKED_UPDATES_MAX / PARKED_SENDER_SHARE;
+    assert_eq!(closed_after, Some(share as u64 + 1));
+    assert_eq!((replica.census().parked_updates, replica.pending_structs()), (share, share as u64));
     let effects = say(&mut replica, A, ClientMessage::AckRequest(&[1]));
     assert!(effects.send.is_empty());
     assert!(replica.handle(&[Event::Durable(Seq(u64::MAX))], Instant::now()).send.is_empty(), "refused is not saved");
     let effects = say(&mut replica, B, ClientMessage::AckRequest(&[1]));
     assert_eq!(effects.send.len(), 1, "others are acked");
+    // And others may have something wait, until the lot is full; also the same writer, if it is somebody else's line.
+    let waits = |n: u64| [&[1, 1, 6][..], &var(2 * n + 1), &[0, 1, 0]].concat();
+    assert!(say(&mut replica, B, ClientMessage::Update(&waits(0))).close.is_empty());
+    assert_eq!(replica.census().parked_updates, share + 1);
+    // Somebody who comes back under another name has no other share.
+    replica.handle(&[Event::Left(B)], Instant::now());
+    for peer in (3..).map(PeerId).take(3) {
+        let joined = Event::Joined(peer, Access::Write, Dialect::YWebsocket);
+        replica.handle(&[joined, Event::Principal(peer, Principal(7))], Instant::now());
+        for n in 0..share as u64 {
+            say(&mut replica, peer, ClientMessage::Update(&waits(1 + peer.0 * share as u64 + n)));
+        }
+    }
+    assert_eq!(replica.census().parked_updates, 2 * share + 1);
 }
 
 #[test]
 fn what_is_ready_of_a_refused_update_reaches_everybody() {
     let mut replica = with_peers();
-    for n in 0..PARKED_UPDATES_MAX as u64 {
+    for n in 0..(PARKED_UPDATES_MAX / PARKED_SENDER_SHARE) as u64 {
         let update = [&[1, 1, 5][..], &var(2 * n + 1), &[0, 1, 0]].concat();
-        say(&mut replica, B, ClientMessage::Update(&update));
+        say(&mut replica, A, ClientMessage::Update(&update));
     }
     // In one turn B sends something whole, and A something half of which must wait and finds no room.
     let whole = [1, 1, 7, 0, 4, 1, 1, b't', 1, b'b', 0];

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::mailbox::Mailbox;
-use super::{Hub, HubError};
+use super::{Hub, HubError, Inner};
 use crate::budget::{Counts, Kind};
 use crate::ids::DocName;
 use crate::journal::JournalFigures;
-use crate::metrics::{Counter, Durations, Histogram};
+use crate::metrics::{Counter, Durations, Histogram, Sum};
 use crate::replica::Tally;
 use crate::worker::Workers;
 
@@ -23,6 +23,8 @@ const RATE_OVER: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Stats {
     updates: Updates,
+    /// Structs that wait for a missing one, in all documents that are awake.
+    pending: Sum,
     /// How often a document waited since it had cost too much.
     pub(super) slowed: Counts,
     pub(super) loads: Histogram,
@@ -72,6 +74,28 @@ impl Stats {
     }
 }
 
+/// How many structs wait in one document; none any more when its task has ended.
+pub(super) struct Pending {
+    hub: Arc<Inner>,
+    said: u64,
+}
+
+impl Pending {
+    pub(super) fn none(hub: Arc<Inner>) -> Self {
+        Self { hub, said: 0 }
+    }
+
+    pub(super) fn are(&mut self, structs: u64) {
+        self.hub.stats.pending.shift(std::mem::replace(&mut self.said, structs), structs);
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.are(0);
+    }
+}
+
 /// How the hub and what is below it are doing.
 #[derive(Debug, Clone)]
 pub struct Figures {
@@ -81,6 +105,8 @@ pub struct Figures {
     pub updates: [(&'static str, u64); 6],
     /// Bytes of updates that brought something new.
     pub applied_bytes: u64,
+    /// Structs that wait for a missing one, in all documents that are awake.
+    pub pending_structs: u64,
     /// Loads of documents that slept.
     pub loads: Durations,
     /// Folds of logs into snapshots that succeeded.
@@ -136,6 +162,7 @@ impl Hub {
                 ("malformed", updates.malformed.get()),
             ],
             applied_bytes: updates.applied_bytes.get(),
+            pending_structs: stats.pending.get(),
             loads: stats.loads.snapshot(),
             folds: stats.folds.snapshot(),
             folds_failed: stats.folds_failed.get(),

@@ -15,6 +15,7 @@ use tracing::{debug, error, warn};
 
 use super::addresses::Addresses;
 use super::cost::Cost;
+use super::figures::Pending;
 use super::mailbox::{Batch, Import, Mail, Mailbox, Query, Reply};
 use super::peer::{Delivery, FrameKind, PeerSink};
 use super::senders::{Ledger, Sender};
@@ -57,6 +58,8 @@ pub(super) struct Task {
     fell_behind: Vec<PeerId>,
     /// Peers that were sent much since it was last noted what they have.
     worth_noting: Vec<PeerId>,
+    /// Structs that wait for a missing one.
+    pub(super) pending: Pending,
     /// What this turn costs.
     cost: Cost,
     /// What the document itself may cost, where that is limited.
@@ -112,6 +115,7 @@ pub(super) enum End {
 
 impl Task {
     fn new(hub: Arc<Inner>, mailbox: Arc<Mailbox>) -> Self {
+        let pending = Pending::none(hub.clone());
         let rates = &hub.options.rates;
         let purse = (!rates.is_unlimited()).then(|| Purse::new(Arc::new(Buckets::full(rates))));
         Self {
@@ -125,6 +129,7 @@ impl Task {
             imports: Vec::new(),
             fell_behind: Vec::new(),
             worth_noting: Vec::new(),
+            pending,
             cost: Cost::default(),
             purse,
             durable_seen: Seq::ZERO,
@@ -314,6 +319,7 @@ impl Task {
             self.mailbox.rate.count(&effects.tally, self.idle_since);
             self.carry_out(replica, effects).await;
         }
+        self.pending.are(replica.pending_structs());
         let bill = self.cost.charge(took, &self.peers);
         if let Some(purse) = &mut self.purse {
             purse.charge(&bill);

@@ -116,6 +116,7 @@ impl Task {
 
     /// Turns everybody away but imports.
     pub(super) async fn stay_deleted(&mut self, tombstone: Tombstone, mut batch: Batch) -> End {
+        self.pending.are(0);
         let deleted = tombstone.error(&self.mailbox.doc);
         let mut checkpoints = self.hub.checkpoints.watch();
         loop {

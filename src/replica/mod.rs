@@ -39,7 +39,7 @@ use self::delete_set::DeleteSet;
 use self::encoded::Encoded;
 use self::gate::{Carries, Gated, Parked, gate};
 use self::nesting::{Misplaced, Nesting};
-use self::parked::{Parking, ParkingLot};
+use self::parked::{Parking, ParkingLot, Share};
 use self::peers::Peer;
 use self::portions::{Portions, Sizes};
 use self::size::SizeMax;
@@ -142,15 +142,6 @@ struct Turn<'a> {
     creates: bool,
 }
 
-/// Where an update comes from, which says what may be refused of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// An admin, or a file: it may make the document as large as it likes.
-    Anybody,
-    /// Somebody who edits.
-    Client,
-}
-
 /// Why an offered update was not taken.
 enum Refusal {
     Malformed,
@@ -219,7 +210,12 @@ impl Replica {
         for event in events {
             match *event {
                 Event::Joined(peer, access, dialect) => self.join(peer, access, dialect, &mut effects),
-                Event::Principal(peer, principal) => self.awareness.introduce(peer, principal),
+                Event::Principal(id, principal) => {
+                    self.awareness.introduce(id, principal);
+                    if let Some(peer) = self.peers.get_mut(&id) {
+                        peer.principal = Some(principal);
+                    }
+                }
                 Event::Access(peer, access) => {
                     if let Some(peer) = self.peers.get_mut(&peer) {
                         peer.access = access;
@@ -258,11 +254,11 @@ impl Replica {
                     }
                 }
                 Event::Offered(number, update) => {
-                    let offered = self.take_offered(update, Source::Anybody, &mut turn, &mut effects.tally);
+                    let offered = self.take_offered(update, None, &mut turn, &mut effects.tally);
                     turn.offered.push((number, offered));
                 }
                 Event::Contributed(number, update) => {
-                    let offered = self.take_offered(update, Source::Client, &mut turn, &mut effects.tally);
+                    let offered = self.take_offered(update, Some(Share::Others), &mut turn, &mut effects.tally);
                     turn.offered.push((number, offered));
                 }
                 Event::Created(number) => {
@@ -373,7 +369,8 @@ impl Replica {
             return nothing_new;
         }
         let parked_before = turn.parked.len();
-        let taken = self.content.take(update, Source::Client, turn);
+        let share = peer.principal.map_or(Share::Peer(id), Share::Principal);
+        let taken = self.content.take(update, Some(share), turn);
         effects.tally.count(update.len(), &taken, turn.parked.len() > parked_before);
         let version = self.content.version;
         let Some(peer) = self.peers.get_mut(&id) else { return false };
@@ -427,7 +424,7 @@ impl Replica {
     fn take_offered<'a>(
         &mut self,
         update: &'a [u8],
-        source: Source,
+        share: Option<Share>,
         turn: &mut Turn<'a>,
         tally: &mut Tally,
     ) -> Offered {
@@ -437,7 +434,7 @@ impl Replica {
             return offered;
         }
         let parked_before = turn.parked.len();
-        let taken = self.content.take(update, source, turn);
+        let taken = self.content.take(update, share, turn);
         tally.count(update.len(), &taken, turn.parked.len() > parked_before);
         match taken {
             Ok(anything) => {
@@ -566,6 +563,11 @@ impl Replica {
         }
     }
 
+    /// Structs that wait for a missing one.
+    pub fn pending_structs(&self) -> u64 {
+        self.content.parked.structs()
+    }
+
     /// The whole state as one update, without what still waits.
     pub fn state(&mut self) -> Bytes {
         self.diff(&[0])
@@ -594,7 +596,7 @@ impl Content {
             update::validate(bytes).map_err(malformed)?;
             let mut turn = Turn::default();
             // The gate has nothing against what is valid.
-            content.gate_logged(bytes, &mut turn).map_err(malformed)?;
+            content.gate_logged(bytes, None, &mut turn).map_err(malformed)?;
             content.take_unparked(&mut turn);
             tell(&mut turn)?;
         }
@@ -612,13 +614,14 @@ impl Content {
         self.structs.collect(&self.deleted, &self.nesting);
     }
 
-    /// Gates an update from outside into the turn. `Ok(false)`: it adds nothing.
-    fn take<'a>(&mut self, update: &'a [u8], source: Source, turn: &mut Turn<'a>) -> Result<bool, Refusal> {
+    /// Gates an update from outside into the turn. `Ok(false)`: it adds nothing. Whoever has no `share` may make the document as
+    /// large as it likes.
+    fn take<'a>(&mut self, update: &'a [u8], share: Option<Share>, turn: &mut Turn<'a>) -> Result<bool, Refusal> {
         let mut gated = gate(update, &self.clocks, &self.deleted).map_err(|_| Refusal::Malformed)?;
         if gated.adds_nothing() {
             return Ok(false);
         }
-        if source == Source::Client && !self.size_max.takes(&self.structs, &gated) {
+        if share.is_some() && !self.size_max.takes(&self.structs, &gated) {
             return Err(Refusal::Full);
         }
         // Places first: from here on they are the only thing that can refuse what is ready.
@@ -629,7 +632,7 @@ impl Content {
         let mut anything = !gated.is_empty();
         let mut refusal = None;
         if let Some(parked) = gated.parked.take() {
-            match self.parked.park(parked, false) {
+            match self.parked.park(parked, share, false) {
                 Parking::Parked(bytes) => {
                     anything = true;
                     turn.parked.push(bytes);
@@ -652,7 +655,12 @@ impl Content {
     ///
     /// # Errors
     /// Only when `update` was not validated.
-    fn gate_logged<'a>(&mut self, update: &'a [u8], turn: &mut Turn<'a>) -> Result<(), WireError> {
+    fn gate_logged<'a>(
+        &mut self,
+        update: &'a [u8],
+        share: Option<Share>,
+        turn: &mut Turn<'a>,
+    ) -> Result<(), WireError> {
         let mut gated = gate(update, &self.clocks, &self.deleted)?;
         if gated.adds_nothing() {
             return Ok(());
@@ -661,7 +669,7 @@ impl Content {
             Ok(()) => (gated.parked.take(), true),
             Err(_) => (Some(Parked::until_known(update, &self.clocks)?), false),
         };
-        if let Some(Parking::Parked(bytes)) = waiting.map(|parked| self.parked.park(parked, true)) {
+        if let Some(Parking::Parked(bytes)) = waiting.map(|parked| self.parked.park(parked, share, true)) {
             turn.parked.push(bytes);
         }
         if ready {
@@ -700,7 +708,7 @@ impl Content {
             return;
         }
         while let Some((client, known)) = turn.advanced.pop() {
-            for update in self.parked.take_ready(client, known) {
+            for (update, share) in self.parked.take_ready(client, known) {
                 // Parked in this very turn, it is not in the log yet; only what still waits of it needs to be.
                 let fresh = turn.parked.iter().position(|parked| *parked == update);
                 if let Some(at) = fresh {
@@ -708,7 +716,7 @@ impl Content {
                 }
                 let mut freed = Turn::default();
                 // It was valid when it was parked.
-                if self.gate_logged(&update, &mut freed).is_ok() {
+                if self.gate_logged(&update, share, &mut freed).is_ok() {
                     turn.advanced.append(&mut freed.advanced);
                     if fresh.is_some() {
                         turn.parked.append(&mut freed.parked);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::portions::Bringing;
-use crate::ids::{Access, Seq};
+use crate::ids::{Access, Principal, Seq};
 use crate::limits::{ACKS_MAX, CONFIRMED_AT_ONCE, REFUSALS_MAX};
 use crate::wire::WireError;
 use crate::wire::close::CloseReason;
@@ -22,6 +22,8 @@ use crate::wire::update::Walker;
 pub struct Peer {
     /// What it may do here. Held where updates are taken, so that no way to the document leads past it.
     pub access: Access,
+    /// Who it is, where that can be told.
+    pub principal: Option<Principal>,
     /// The turn in which its SyncStep1 was answered (or it caught up): it gets the updates of later turns.
     pub follows_since: Option<u64>,
     /// Its outbox dropped something: it gets one diff once it has drained.
@@ -125,6 +127,7 @@ impl Peer {
     pub fn new(access: Access, dialect: Dialect) -> Self {
         Self {
             access,
+            principal: None,
             confirming: dialect.confirms_each_write().then(Confirming::default),
             follows_since: None,
             behind: false,

@@ -111,6 +111,17 @@ fn operations_metrics_say_what_was_done() {
     assert!(now["weft_journal_pending_bytes"] > 0.0 && now["weft_store_disk_bytes"] > now["weft_store_live_bytes"]);
     assert!(now["weft_docs_open"] >= 1.0 && now["weft_doc_load_seconds_count"] >= 1.0);
 
+    // What waits for something is counted while it waits.
+    assert_eq!(now["weft_pending_structs"], 0.0);
+    let (first, then) = (writer.append("missed "), writer.append("then"));
+    socket.send(message::update(&then));
+    socket.ack();
+    assert_eq!(samples(&admin)["weft_pending_structs"], 1.0);
+    socket.send(message::update(&first));
+    socket.ack();
+    assert_eq!(samples(&admin)["weft_pending_structs"], 0.0);
+    let now = samples(&admin);
+
     // What is gone is still counted, and no sum falls.
     drop((socket, reader));
     let after = until("both are gone", PATIENCE, || {

@@ -238,6 +238,11 @@ impl Api {
         page.gauge("weft_docs_open", "Documents awake now.", figures.documents_awake as f64);
         page.counters("weft_updates_total", "Updates by what became of them.", "result", figures.updates);
         page.counter("weft_update_bytes_total", "Bytes of updates that brought something new.", figures.applied_bytes);
+        page.gauge(
+            "weft_pending_structs",
+            "Structs in open documents that wait for a missing one.",
+            figures.pending_structs as f64,
+        );
         page.histogram("weft_doc_load_seconds", "Loading a document that slept.", &figures.loads);
         page.counter(
             "weft_broken_docs_total",
