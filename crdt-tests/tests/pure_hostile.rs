@@ -5,8 +5,10 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crdt_tests::author::{Author, Habit, listener, view};
+use crdt_tests::message::Writer;
 use crdt_tests::sweep::sweep;
 use rand::Rng;
+use rand::seq::SliceRandom;
 use weft::ids::{Access, ClientId, PeerId, Principal, Seq};
 use weft::limits::{PARKED_SENDER_SHARE, PARKED_UPDATES_MAX, TYPE_DEPTH_MAX, UPDATE_STRUCTS_MAX};
 use weft::replica::content::Content;
@@ -279,6 +281,37 @@ fn gaps_without_end_are_bounded_asked_for_once_and_never_acked() {
         }
     }
     assert_eq!(replica.census().parked_updates, 2 * share + 1);
+}
+
+/// HARDENING §2: what bounds gaps does not hurt whoever only sends in another order. It is asked for what is missing, and brings
+/// it a while later, as a client does that answers what it is asked.
+#[test]
+fn p4_ten_thousand_updates_in_any_order_converge() {
+    const LATENCY: usize = 100;
+    let mut writer = Writer::new(1);
+    let updates: Vec<Vec<u8>> = (0..10_000).map(|n| writer.append(&format!("{n} "))).collect();
+    let all = writer.all();
+    sweep(5, |_, rng| {
+        let mut replica = with_peers();
+        let mut updates = updates.clone();
+        updates.shuffle(rng);
+        let (mut asked, mut most) = (None, 0);
+        for (n, update) in updates.iter().enumerate() {
+            let effects = say(&mut replica, A, ClientMessage::Update(update));
+            assert_eq!((effects.close.len(), effects.tally.refused_limit), (0, 0), "{n}");
+            let is_asked = effects.send.iter().any(|(_, message, _)| matches!(message, ServerMessage::SyncStep1(_)));
+            asked = asked.or(is_asked.then_some(n));
+            most = most.max(replica.census().parked_updates);
+            if asked.is_some_and(|at| n >= at + LATENCY) {
+                asked = None;
+                say(&mut replica, A, ClientMessage::SyncStep2(&all));
+            }
+        }
+        assert!(most >= LATENCY, "they are out of order: {most}");
+        assert_eq!((replica.census().parked_updates, replica.pending_structs()), (0, 0));
+        let text = |state: &[u8]| Content::of(state).unwrap().to_text();
+        assert_eq!(text(&replica.state()), text(&all));
+    });
 }
 
 #[test]

@@ -104,7 +104,11 @@ pub const MESSAGES: &[Row] = &[
     ),
     (
         "clock gaps",
-        &[Case("clock gaps without end"), Test("gaps_without_end_are_bounded_asked_for_once_and_never_acked")],
+        &[
+            Case("clock gaps without end"),
+            Test("gaps_without_end_are_bounded_asked_for_once_and_never_acked"),
+            Test("p4_ten_thousand_updates_in_any_order_converge"),
+        ],
     ),
     (
         "client id spoofing",
