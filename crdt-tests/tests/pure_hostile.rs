@@ -399,6 +399,41 @@ fn p4_a_full_document_takes_only_what_makes_it_smaller() {
     assert_eq!(taken, 100);
 }
 
+/// Whatever is written, a bounded document stays within its bounds, and is what its log says.
+#[test]
+fn p4_a_bounded_document_is_what_its_log_says() {
+    const MAX: SizeMax = SizeMax { bytes: 3_000, structs: 150 };
+    sweep(20, |_, rng| {
+        let mut replica = Replica::new().bounded(MAX);
+        let mut refused = 0;
+        let (mut log, mut id) = (Vec::new(), 100);
+        let mut author = Author::new(id, Habit::Everything, true);
+        for _ in 0..300 {
+            let before = replica.state().len() as u64;
+            let peer = PeerId(id);
+            replica.handle(&[Event::Joined(peer, Access::Write, Dialect::YWebsocket)], Instant::now());
+            let effects = say(&mut replica, peer, ClientMessage::Update(&author.edit(rng)));
+            let after = replica.state().len() as u64;
+            // Beside the structs there are the head of each client and the delete set.
+            assert!(after <= before || after <= MAX.bytes * 9 / 8 + 2_000, "{before} to {after} bytes");
+            log.extend(effects.append.into_iter().map(|(_, update)| update));
+            if !effects.close.is_empty() {
+                assert_eq!((effects.close, effects.tally.refused_size), (vec![(peer, CloseReason::UpdateRefused)], 1));
+                refused += 1;
+                // Whoever reloads the page has what there is.
+                replica.handle(&[Event::Left(peer)], Instant::now());
+                id += 1;
+                author = Author::new(id, Habit::Everything, true);
+                author.hear(&replica.state());
+            }
+        }
+        let loaded = Replica::load(log.iter().map(|update| &update[..]), Seq(log.len() as u64)).unwrap();
+        assert_eq!(loaded.census().clocks, replica.census().clocks);
+        assert_eq!(loaded.census().deleted_ticks, replica.census().deleted_ticks);
+        assert!(refused > 0, "it was never full");
+    });
+}
+
 /// HARDENING §2: an update of 10 million structs is refused for what it claims; how long that takes is `--bench hot`'s to say.
 #[test]
 fn p4_ten_million_structs_are_refused_before_anything_walks_them() {

@@ -67,6 +67,8 @@ pub(super) struct Task {
     pub(super) durable_seen: Seq,
     failure_seen: bool,
     full_seen: bool,
+    /// It was logged that the document is as large as it may be.
+    size_told: bool,
     /// The document was deleted, and this turn's imports make it anew.
     pub(super) recreating: bool,
     wake_at: Option<Instant>,
@@ -135,6 +137,7 @@ impl Task {
             durable_seen: Seq::ZERO,
             failure_seen: false,
             full_seen: false,
+            size_told: false,
             recreating: false,
             wake_at: None,
             idle_since: Instant::now(),
@@ -316,6 +319,13 @@ impl Task {
             let (effects, busy) = self.cost.measure(|| replica.handle(events, Instant::now()));
             took += busy;
             self.hub.stats.count(&effects.tally);
+            if effects.tally.refused_size > 0 && !std::mem::replace(&mut self.size_told, true) {
+                let doc = &self.mailbox.doc;
+                warn!(
+                    ?doc,
+                    "a write would make the document larger than --max-document-bytes or -structs allows (told once)"
+                );
+            }
             self.mailbox.rate.count(&effects.tally, self.idle_since);
             self.carry_out(replica, effects).await;
         }

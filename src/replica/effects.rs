@@ -59,6 +59,8 @@ pub struct Tally {
     pub refused_read_only: u32,
     /// There is no room for another one that waits, or in the document.
     pub refused_limit: u32,
+    /// Of those: in the document.
+    pub refused_size: u32,
     /// They cannot be integrated.
     pub malformed: u32,
 }

@@ -161,7 +161,11 @@ impl Tally {
                 self.applied_bytes += bytes as u64;
             }
             Ok(false) => self.known += 1,
-            Err(Refusal::NoRoom | Refusal::Full) => self.refused_limit += 1,
+            Err(Refusal::NoRoom) => self.refused_limit += 1,
+            Err(Refusal::Full) => {
+                self.refused_limit += 1;
+                self.refused_size += 1;
+            }
             Err(Refusal::TooDeep | Refusal::Malformed) => self.malformed += 1,
         }
     }

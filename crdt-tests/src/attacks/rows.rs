@@ -128,6 +128,7 @@ pub const MESSAGES: &[Row] = &[
             Case("updates of one character"),
             Test("p4_ten_million_structs_are_refused_before_anything_walks_them"),
             Test("p4_a_full_document_takes_only_what_makes_it_smaller"),
+            Test("p4_a_bounded_document_is_what_its_log_says"),
             Test("p4_a_document_has_its_size_and_no_more"),
             Test("w6_a_flood_is_slowed_then_sent_away_and_its_room_goes_on"),
             Test("p4_each_budget_slows_its_own_kind_of_flood"),
