@@ -98,6 +98,9 @@ pub const INBOX_BYTES_MAX: usize = 64 << 20;
 pub const INBOX_MESSAGE_COST: usize = 64;
 /// Bytes of messages handled as one turn, so that its record fits the journal; a single message may be larger.
 pub const TURN_BYTES_MAX: usize = 16 << 20;
+/// From so many peers on, a document's task lets all sockets that have something be read before it takes its turn. Each
+/// turn is a write to every peer, and the edits of one turn go out together.
+pub const GATHER_PEERS_MIN: usize = 8;
 /// Size of the pieces that an import too large for one message is cut into, bytes. Each is a turn, a record and a frame;
 /// between two of them others have theirs.
 pub const IMPORT_PIECE_BYTES: usize = 1 << 20;

@@ -24,7 +24,7 @@ use super::{DeleteReport, HubError, ImportReport, Inner};
 use crate::budget::{Buckets, Purse};
 use crate::ids::{PeerId, Seq};
 use crate::journal::{DurableSink, Record};
-use crate::limits::{PEER_BASE_BYTES, RATE_PAUSE_MAX, TURN_BYTES_MAX};
+use crate::limits::{GATHER_PEERS_MIN, PEER_BASE_BYTES, RATE_PAUSE_MAX, TURN_BYTES_MAX};
 use crate::replica::{Effects, Event, Offered, Replica, Weight};
 use crate::wire::close::CloseReason;
 use crate::wire::message::ServerMessage;
@@ -228,6 +228,10 @@ impl Task {
             tokio::task::consume_budget().await;
             self.pay().await;
             self.wait(&replica).await;
+            if self.peers.len() >= GATHER_PEERS_MIN {
+                // Whoever else has something to say now says it before the turn.
+                tokio::task::yield_now().await;
+            }
             batch = self.mailbox.take(spare);
         }
     }
