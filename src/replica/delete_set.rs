@@ -19,6 +19,16 @@ impl DeleteSet {
             return;
         }
         let ranges = self.clients.entry(client).or_default();
+        if let Some(mut last) = ranges.last_entry()
+            && *last.key() <= from
+        {
+            if *last.get() >= from {
+                *last.get_mut() = to.max(*last.get());
+            } else {
+                ranges.insert(from, to);
+            }
+            return;
+        }
         let (mut from, mut to) = (from, to);
         if let Some((&start, &end)) = ranges.range(..=from).next_back()
             && end >= from
@@ -33,6 +43,18 @@ impl DeleteSet {
             to = to.max(end);
         }
         ranges.insert(from, to);
+    }
+
+    /// Adds all of them. Fastest where a client is new and its ranges rise.
+    pub fn extend(&mut self, ranges: &[(ClientId, Clock, Clock)]) {
+        for ranges in ranges.chunk_by(|a, b| a.0 == b.0 && a.2 < b.1 && b.1 < b.2) {
+            let Some(&(client, from, to)) = ranges.first() else { continue };
+            if ranges.len() > 1 && from < to && !self.clients.contains_key(&client) {
+                self.clients.insert(client, ranges.iter().map(|&(_, from, to)| (from, to)).collect());
+            } else {
+                ranges.iter().for_each(|&(client, from, to)| self.insert(client, from, to));
+            }
+        }
     }
 
     /// Gives the parts of `from..to` that are not in the set, in order.

@@ -12,14 +12,15 @@ use super::delete_set::DeleteSet;
 use crate::ids::{ClientId, Clock};
 use crate::wire::WireError;
 use crate::wire::state_vector::StateVector;
-use crate::wire::update::{Builder, Id, Kind, Parent, Struct, Walker, write_part};
+use crate::wire::update::{Builder, Id, Kind, Parent, Section, Struct, Walker, write_part};
 
 /// What the gate made of one update.
 #[derive(Debug, Default)]
 pub struct Gated<'a> {
     /// Structs that are new and can be integrated now, per client.
     pub runs: Vec<Run<'a>>,
-    /// What each new struct contributes beside its bytes, in an order in which every struct follows what it depends on.
+    /// What each new struct contributes beside its bytes, in an order in which every struct follows what it depends on; unless
+    /// somebody was told.
     pub traits: Vec<(ClientId, Trait<'a>)>,
     /// Delete ranges that are new and whose ticks are known (counting `runs`).
     pub deletes: Vec<(ClientId, Clock, Clock)>,
@@ -164,47 +165,42 @@ struct Cursor<'a> {
     missing: Option<Id>,
 }
 
-/// Sorts `update`, which has passed [`crate::wire::update::validate`], by what the replica knows.
+/// Sorts `update` by what the replica knows.
 ///
 /// # Errors
-/// Only when `update` was not validated.
+/// Only when `update` has not passed [`crate::wire::update::validate`], and not always then.
 pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> Result<Gated<'a>, WireError> {
+    let mut traits = Vec::with_capacity(1);
+    let gated = gate_telling(update, known, deleted, &mut |client, item| traits.push((client, item)))?;
+    Ok(Gated { traits, ..gated })
+}
+
+/// The same, telling of each new struct instead of listing it. What was told of before an error counts for nothing.
+pub fn gate_telling<'a>(
+    update: &'a [u8],
+    known: &StateVector,
+    deleted: &DeleteSet,
+    tell: &mut impl FnMut(ClientId, Trait<'a>),
+) -> Result<Gated<'a>, WireError> {
     let (mut walker, sections) = Walker::new(update)?;
-    let mut cursors = Vec::with_capacity(sections.min(64) as usize);
+    let mut cursors: Vec<Cursor<'a>> = Vec::with_capacity(sections.min(64) as usize);
+    // Yjs's merging of updates relies on the largest client being first.
+    let mut descends = true;
     for _ in 0..sections {
         let section = walker.section()?;
-        let start = walker.clone();
-        let mut clock = section.clock;
-        for _ in 0..section.structs {
-            clock = walker.next(section.client, clock)?.end();
-        }
-        let known = known.get(&section.client).copied().unwrap_or(0);
-        cursors.push(Cursor {
-            client: section.client,
-            first: section.clock,
-            known,
-            ready: known,
-            left: section.structs,
-            walker: start,
-            next: section.clock,
-            end: clock,
-            end_offset: walker.position(),
-            run_structs: 0,
-            run_from_offset: None,
-            run_to_offset: 0,
-            head: Cow::Borrowed(&[]),
-            waiters: BinaryHeap::new(),
-            missing: None,
-        });
+        descends &= cursors.last().is_none_or(|before| before.client > section.client);
+        let cursor = pass(update, &mut walker, section, descends.then_some(&cursors), known, tell)?;
+        cursors.push(cursor);
     }
-    // Yjs's merging of updates relies on the largest client being first.
-    let descends = cursors.is_sorted_by(|a, b| a.client > b.client);
-    cursors.sort_by_key(|cursor| cursor.client);
+    cursors.sort_unstable_by_key(|cursor| cursor.client);
+    if !descends && cursors.windows(2).any(|pair| matches!(pair, [a, b] if a.client == b.client)) {
+        return Err(WireError::Malformed("a client appears twice"));
+    }
 
-    let mut traits = Vec::with_capacity(1);
-    let mut queue: VecDeque<usize> = (0..cursors.len()).collect();
+    // What waits for a section behind its own.
+    let mut queue: VecDeque<usize> = (0..cursors.len()).filter(|at| cursors[*at].left > 0).collect();
     while let Some(at) = queue.pop_front() {
-        advance(update, &mut cursors, at, known, &mut traits)?;
+        advance(update, &mut cursors, at, known, tell)?;
         // Wake those that waited for what this section has just brought.
         let ready = cursors[at].ready;
         while let Some(Reverse((clock, waiter))) = cursors[at].waiters.peek().copied() {
@@ -218,7 +214,6 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
     }
 
     let mut gated = Gated { whole: descends, ..Gated::default() };
-    gated.traits = traits;
     let mut parked = Builder::default();
     let mut missing = StateVector::new();
     let mut wait_for = |id: Id| {
@@ -230,8 +225,8 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
             Ok(at) => cursors[at].ready,
             Err(_) => known.get(&client).copied().unwrap_or(0),
         };
-        // yrs relies on ranges that rise and don't touch; others are sorted by the builder.
-        gated.whole &= last_range.is_none_or(|(last, end)| last != client || end < from);
+        // yrs relies on ranges that rise and don't touch, of one client after the other; others are sorted by the builder.
+        gated.whole &= last_range.is_none_or(|(last, end)| last > client || last == client && end < from);
         last_range = Some((client, to));
         let known_to = to.min(ready);
         let mut parts = 0;
@@ -276,13 +271,72 @@ pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> R
     Ok(gated)
 }
 
+/// Walks through one section, as far as possible accepting what it brings. Of the sections before it, those of larger
+/// clients, `before` says how far they are.
+fn pass<'a>(
+    update: &'a [u8],
+    walker: &mut Walker<'a>,
+    section: Section,
+    before: Option<&Vec<Cursor<'a>>>,
+    known: &StateVector,
+    tell: &mut impl FnMut(ClientId, Trait<'a>),
+) -> Result<Cursor<'a>, WireError> {
+    let client = section.client;
+    let known_to = |client: ClientId| known.get(&client).copied().unwrap_or(0);
+    let ready_to = |client: ClientId| {
+        let other = before.and_then(|before| {
+            let at = before.binary_search_by(|cursor| client.cmp(&cursor.client)).ok()?;
+            before.get(at)
+        });
+        other.map_or_else(|| known_to(client), |other| other.ready)
+    };
+    let known = known_to(client);
+    let mut cursor = Cursor {
+        client,
+        first: section.clock,
+        known,
+        ready: known,
+        left: section.structs,
+        walker: walker.clone(),
+        next: section.clock,
+        end: section.clock,
+        end_offset: 0,
+        run_structs: 0,
+        run_from_offset: None,
+        run_to_offset: 0,
+        head: Cow::Borrowed(&[]),
+        waiters: BinaryHeap::new(),
+        missing: None,
+    };
+    let mut waits = false;
+    for _ in 0..section.structs {
+        let start = (!waits).then(|| walker.clone());
+        let item = walker.next(client, cursor.end)?;
+        cursor.end = item.end();
+        let Some(start) = start else { continue };
+        if item.end() > cursor.ready {
+            let is_there = |id: Id| id.clock < if id.client == client { cursor.ready } else { ready_to(id.client) };
+            if item.clock > cursor.ready || item.kind == Kind::Skip || !item.dependencies().all(is_there) {
+                waits = true;
+                cursor.walker = start;
+                cursor.next = item.clock;
+                continue;
+            }
+            tell(client, accept(update, &mut cursor, &item));
+        }
+        cursor.left -= 1;
+    }
+    cursor.end_offset = walker.position();
+    Ok(cursor)
+}
+
 /// Moves one section on as far as its dependencies allow.
 fn advance<'a>(
     update: &'a [u8],
     cursors: &mut [Cursor<'a>],
     at: usize,
     known: &StateVector,
-    traits: &mut Vec<(ClientId, Trait<'a>)>,
+    tell: &mut impl FnMut(ClientId, Trait<'a>),
 ) -> Result<(), WireError> {
     while cursors[at].left > 0 {
         let cursor = &cursors[at];
@@ -311,7 +365,7 @@ fn advance<'a>(
         cursor.next = item.end();
         cursor.left -= 1;
         if !is_known {
-            traits.push((client, accept(update, cursor, &item)));
+            tell(client, accept(update, cursor, &item));
         }
     }
     Ok(())

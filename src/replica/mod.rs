@@ -37,7 +37,7 @@ use self::answers::Answers;
 use self::awareness::Awareness;
 use self::delete_set::DeleteSet;
 use self::encoded::Encoded;
-use self::gate::{Carries, Gated, Parked, gate};
+use self::gate::{Gated, Parked, Trait, gate, gate_telling};
 use self::nesting::{Misplaced, Nesting};
 use self::parked::{Parking, ParkingLot, Share};
 use self::peers::Peer;
@@ -597,9 +597,8 @@ impl Content {
         let mut content = Content::default();
         for (at, bytes) in updates.into_iter().enumerate() {
             let malformed = |error| LoadError::Malformed { at, bytes: bytes.len(), error };
-            update::validate(bytes).map_err(malformed)?;
             let mut turn = Turn::default();
-            // The gate has nothing against what is valid.
+            // It was validated before it was logged; what has become of it since the gate notices as well.
             content.gate_logged(bytes, None, &mut turn).map_err(malformed)?;
             content.take_unparked(&mut turn);
             tell(&mut turn)?;
@@ -621,7 +620,10 @@ impl Content {
     /// Gates an update from outside into the turn. `Ok(false)`: it adds nothing. Whoever has no `share` may make the document as
     /// large as it likes.
     fn take<'a>(&mut self, update: &'a [u8], share: Option<Share>, turn: &mut Turn<'a>) -> Result<bool, Refusal> {
-        let mut gated = gate(update, &self.clocks, &self.deleted).map_err(|_| Refusal::Malformed)?;
+        let mut places = self.nesting.begin();
+        let tell = &mut |client, item: Trait<'_>| places.add(client, &item);
+        let gated = gate_telling(update, &self.clocks, &self.deleted, tell);
+        let mut gated = gated.map_err(|_| Refusal::Malformed)?;
         if gated.adds_nothing() {
             return Ok(false);
         }
@@ -629,7 +631,7 @@ impl Content {
             return Err(Refusal::Full);
         }
         // Places first: from here on they are the only thing that can refuse what is ready.
-        self.nesting.add_all(&gated).map_err(|misplaced| match misplaced {
+        let came_deleted = places.keep().map_err(|misplaced| match misplaced {
             Misplaced::TooDeep => Refusal::TooDeep,
             Misplaced::Unfitting => Refusal::Malformed,
         })?;
@@ -645,7 +647,7 @@ impl Content {
                 Parking::Full => refusal = Some(Refusal::NoRoom),
             }
         }
-        self.accept(&gated, turn);
+        self.accept(&gated, &came_deleted, turn);
         turn.add(update, gated);
         match refusal {
             Some(refusal) => Err(refusal),
@@ -665,44 +667,44 @@ impl Content {
         share: Option<Share>,
         turn: &mut Turn<'a>,
     ) -> Result<(), WireError> {
-        let mut gated = gate(update, &self.clocks, &self.deleted)?;
+        let mut places = self.nesting.begin();
+        let tell = &mut |client, item: Trait<'_>| places.add(client, &item);
+        let mut gated = gate_telling(update, &self.clocks, &self.deleted, tell)?;
         if gated.adds_nothing() {
             return Ok(());
         }
-        let (waiting, ready) = match self.nesting.add_all(&gated) {
-            Ok(()) => (gated.parked.take(), true),
-            Err(_) => (Some(Parked::until_known(update, &self.clocks)?), false),
+        let (waiting, came_deleted) = match places.keep() {
+            Ok(came_deleted) => (gated.parked.take(), Some(came_deleted)),
+            Err(_) => (Some(Parked::until_known(update, &self.clocks)?), None),
         };
         if let Some(Parking::Parked(bytes)) = waiting.map(|parked| self.parked.park(parked, share, true)) {
             turn.parked.push(bytes);
         }
-        if ready {
-            self.accept(&gated, turn);
+        if let Some(came_deleted) = came_deleted {
+            self.accept(&gated, &came_deleted, turn);
             turn.add(update, gated);
         }
         Ok(())
     }
 
     /// From here on the gate knows what is in `gated`.
-    fn accept(&mut self, gated: &Gated<'_>, turn: &mut Turn<'_>) {
+    fn accept(&mut self, gated: &Gated<'_>, came_deleted: &[(ClientId, Clock, Clock)], turn: &mut Turn<'_>) {
         for run in &gated.runs {
             self.structs.append(run, &self.nesting);
             self.clocks.insert(run.client, run.to);
             turn.advanced.push((run.client, run.to));
         }
-        for (client, item) in &gated.traits {
-            if item.carries == Carries::Deleted {
-                self.deleted.insert(*client, item.from, item.to);
-                self.delete_set = None;
-            }
+        if came_deleted.is_empty() && gated.deletes.is_empty() {
+            return;
         }
+        self.delete_set = None;
+        self.deleted.extend(came_deleted);
         for &(client, from, to) in &gated.deletes {
             // What came deleted has no content to give up.
             let structs = &mut self.structs;
             self.deleted.for_each_missing(client, from, to, |from, to| structs.note_deleted(client, to - from));
-            self.deleted.insert(client, from, to);
-            self.delete_set = None;
         }
+        self.deleted.extend(&gated.deletes);
     }
 
     /// Lets parked updates go on that waited for what the turn has brought, and so on until none can.

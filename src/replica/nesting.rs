@@ -76,6 +76,67 @@ pub enum Misplaced {
     Unfitting,
 }
 
+/// What an update adds, while it is gated. Dropped, nothing stays of it.
+pub struct Addition<'n> {
+    nesting: &'n mut Nesting,
+    /// Types before it.
+    types: usize,
+    /// Per client the first tick of it.
+    from: Vec<(ClientId, Clock)>,
+    /// What came deleted.
+    deleted: Vec<(ClientId, Clock, Clock)>,
+    misplaced: Option<Misplaced>,
+}
+
+impl Addition<'_> {
+    /// Notes one struct. Structs of one client come in the order of their clocks.
+    pub fn add(&mut self, client: ClientId, item: &Trait<'_>) {
+        if self.misplaced.is_some() {
+            return;
+        }
+        if self.from.last().is_none_or(|(last, _)| *last != client) {
+            self.from.push((client, item.from));
+        }
+        if item.carries == Carries::Deleted {
+            match self.deleted.last_mut() {
+                Some((last, _, to)) if *last == client && *to == item.from => *to = item.to,
+                _ => self.deleted.push((client, item.from, item.to)),
+            }
+        }
+        self.misplaced = self.nesting.add(client, item).err();
+    }
+
+    /// Keeps all of it, and says what of it came deleted; or nothing, when some of it is misplaced.
+    pub fn keep(mut self) -> Result<Vec<(ClientId, Clock, Clock)>, Misplaced> {
+        match self.misplaced {
+            Some(misplaced) => Err(misplaced),
+            None => {
+                self.types = usize::MAX;
+                self.from.clear();
+                Ok(std::mem::take(&mut self.deleted))
+            }
+        }
+    }
+}
+
+impl Drop for Addition<'_> {
+    fn drop(&mut self) {
+        let nesting = &mut *self.nesting;
+        for gone in nesting.types.drain(self.types.min(nesting.types.len())..) {
+            match gone.key {
+                Key::Nowhere => {}
+                Key::Root(name) => drop(nesting.roots.remove(&name)),
+                Key::Nested(id) => drop(nesting.nested.remove(&id)),
+            }
+        }
+        for (client, from) in self.from.drain(..) {
+            if let Some(runs) = nesting.runs.get_mut(&client) {
+                runs.truncate(runs.partition_point(|(at, _)| *at < from));
+            }
+        }
+    }
+}
+
 impl Default for Nesting {
     fn default() -> Self {
         let nowhere = SharedType { depth: 0, takes_text: true, kind: RootKind::Unknown, key: Key::Nowhere };
@@ -86,23 +147,15 @@ impl Default for Nesting {
 impl Nesting {
     /// Notes all that is new in an update; nothing when some of it is misplaced.
     pub fn add_all(&mut self, gated: &Gated<'_>) -> Result<(), Misplaced> {
+        let mut addition = self.begin();
+        gated.traits.iter().for_each(|(client, item)| addition.add(*client, item));
+        addition.keep().map(drop)
+    }
+
+    /// Begins to note what is new in an update.
+    pub fn begin(&mut self) -> Addition<'_> {
         let types = self.types.len();
-        let added = gated.traits.iter().try_for_each(|(client, item)| self.add(*client, item));
-        if added.is_err() {
-            for gone in self.types.drain(types..) {
-                match gone.key {
-                    Key::Nowhere => {}
-                    Key::Root(name) => drop(self.roots.remove(&name)),
-                    Key::Nested(id) => drop(self.nested.remove(&id)),
-                }
-            }
-            for run in &gated.runs {
-                if let Some(runs) = self.runs.get_mut(&run.client) {
-                    runs.truncate(runs.partition_point(|(from, _)| *from < run.from));
-                }
-            }
-        }
-        added
+        Addition { nesting: self, types, from: Vec::new(), deleted: Vec::new(), misplaced: None }
     }
 
     /// Notes one struct. Structs of one client come in the order of their clocks.
@@ -190,6 +243,12 @@ impl Nesting {
 
     fn run_of(&self, id: Id) -> TypeNo {
         let Some(runs) = self.runs.get(&id.client) else { return 0 };
+        // Mostly people go on where they were.
+        if let Some((from, run)) = runs.last()
+            && *from <= id.clock
+        {
+            return *run;
+        }
         let behind = runs.partition_point(|(from, _)| *from <= id.clock);
         behind.checked_sub(1).map_or(0, |at| runs[at].1)
     }
