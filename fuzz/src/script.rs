@@ -2,6 +2,8 @@
 //! is written. Few clients, clocks that mostly follow, neighbours and parents that mostly exist: what is refused by nobody
 //! at the door and must be got right behind it.
 
+use std::collections::BTreeSet;
+
 use weft::ids::{ClientId, Clock};
 use weft::wire::lib0::{write_var_bytes, write_var_uint};
 use weft::wire::update::Builder;
@@ -62,6 +64,8 @@ pub struct Authors {
     ends: [Clock; 5],
     /// Ticks that carry shared types.
     types: Vec<(usize, Clock)>,
+    /// Ticks that stand under a key.
+    keyed: BTreeSet<(usize, Clock)>,
 }
 
 /// Ids of the authors: neighbours, small ones, and the largest there are.
@@ -115,44 +119,62 @@ impl Authors {
         let number = [4, 4, 4, 4, 8, 8, 8, 7, 7, 7, 6, 5, 1, 3][kind as usize];
         let number = if number == 3 && choices.once_in(3) { 9 } else { number };
         let (mut info, mut place) = (number, Vec::new());
-        let neighbours = choices.pick(8);
+        // No text is written under a key.
+        let may_be_keyed = !matches!(number, 4..=6) || choices.once_in(40);
+        let (neighbours, mut beside) = (choices.pick(8), None);
         // 0..=3 behind what the author wrote last, as people type; 4 and 5 anywhere; else in a parent.
         if neighbours < 4 && clock > 0 {
             info |= 0x80;
-            id(&mut place, author, clock - 1);
+            beside = Some(id(&mut place, author, clock - 1));
         } else if neighbours < 6 && self.ends.iter().any(|end| *end > 0) {
             info |= 0x80;
-            self.some_id(&mut place, choices);
+            beside = Some(self.some_id(&mut place, choices));
         }
         if (neighbours >= 6 || choices.once_in(20)) && choices.once_in(3) && self.ends.iter().any(|end| *end > 0) {
             info |= 0x40;
-            self.some_id(&mut place, choices);
+            let right = self.some_id(&mut place, choices);
+            beside = beside.or(Some(right));
         }
         if info & 0xc0 == 0 {
             match choices.pick(4) {
                 0 if !self.types.is_empty() => {
                     let (author, clock) = self.types[choices.pick(self.types.len() as u32) as usize];
                     write_var_uint(&mut place, 0);
-                    id(&mut place, author, clock);
+                    let _ = id(&mut place, author, clock);
                 }
                 1 if choices.once_in(4) => {
                     write_var_uint(&mut place, 0);
-                    self.some_id(&mut place, choices);
+                    let _ = self.some_id(&mut place, choices);
                 }
                 _ => {
                     write_var_uint(&mut place, 1);
                     write_var_bytes(&mut place, ROOTS[choices.pick(5) as usize].as_bytes());
                 }
             }
-            if choices.once_in(3) {
+            if may_be_keyed && choices.once_in(3) {
                 info |= 0x20;
                 write_var_bytes(&mut place, KEYS[choices.pick(3) as usize].as_bytes());
             }
-        } else if choices.once_in(6) {
+        } else if may_be_keyed && beside.is_some_and(|beside| self.keyed.contains(&beside)) != choices.once_in(12) {
             info |= 0x20;
         }
         out.push(info);
         out.extend(place);
+        let len = self.write_content(out, number, (author, clock), choices);
+        if info & 0x20 != 0 || beside.is_some_and(|beside| self.keyed.contains(&beside)) {
+            self.keyed.extend((clock..clock + len).map(|clock| (author, clock)));
+        }
+        len
+    }
+
+    /// Appends content of this kind, and says how many ticks it has.
+    fn write_content(
+        &mut self,
+        out: &mut Vec<u8>,
+        number: u8,
+        (author, clock): (usize, Clock),
+        choices: &mut Choices<'_>,
+    ) -> Clock {
         match number {
             1 => {
                 let len = 1 + choices.pick(4);
@@ -201,10 +223,10 @@ impl Authors {
     }
 
     /// A tick that somebody wrote, or almost.
-    fn some_id(&self, out: &mut Vec<u8>, choices: &mut Choices<'_>) {
+    fn some_id(&self, out: &mut Vec<u8>, choices: &mut Choices<'_>) -> (usize, Clock) {
         let author = choices.pick(4) as usize;
         let clock = choices.pick(self.ends[author] + 1);
-        id(out, author, clock);
+        id(out, author, clock)
     }
 
     /// A state vector that somebody could have.
@@ -214,7 +236,8 @@ impl Authors {
     }
 }
 
-fn id(out: &mut Vec<u8>, author: usize, clock: Clock) {
+fn id(out: &mut Vec<u8>, author: usize, clock: Clock) -> (usize, Clock) {
     write_var_uint(out, CLIENTS[author]);
     write_var_uint(out, clock.into());
+    (author, clock)
 }

@@ -1,7 +1,7 @@
 //! What hangs in what. Refused here, before yrs sees it, is what would harm it there: types nested so deeply that yrs,
 //! which recurses along them when it deletes and frees, would overflow its stack (DEPENDENCIES A3); what hangs in no
 //! shared type, at which it gives up in the middle of an update; and text in a nested type that is none, over which its
-//! array iterator never ends.
+//! array iterator never ends; and what stands among the values of a key without being one, which yrs takes for one.
 //!
 //! An item's bytes name its parent only when it has no neighbour; else it hangs where its neighbour hangs. So the parent
 //! of every tick is kept, as runs: text typed into one type by one client is one run, however long.
@@ -161,10 +161,16 @@ impl Nesting {
     /// Notes one struct. Structs of one client come in the order of their clocks.
     fn add(&mut self, client: ClientId, item: &Trait<'_>) -> Result<(), Misplaced> {
         let mut marks = if item.keyed { KEYED } else { 0 };
+        let mut mixed = item.keyed && item.carries == Carries::Text;
         let mut beside = |id| {
             let run = self.run_of(id);
+            let parent = run & !(CAME_DELETED | KEYED);
+            // Of what hangs nowhere, or nobody knows where, nobody knows either whether it stood under a key. A value that has
+            // a neighbour need not say so itself: merging updates (`Y.mergeUpdates`) forgets that it did.
+            let is_keyed = run & KEYED != 0;
+            mixed |= parent != 0 && (item.keyed && !is_keyed || is_keyed && item.carries == Carries::Text);
             marks |= run & KEYED;
-            run & !(CAME_DELETED | KEYED)
+            parent
         };
         let parent = match item.place {
             Place::Nowhere => 0,
@@ -181,6 +187,9 @@ impl Nesting {
                 self.both(left, right).ok_or(Misplaced::Unfitting)?
             }
         };
+        if mixed {
+            return Err(Misplaced::Unfitting);
+        }
         if item.carries == Carries::Deleted {
             marks |= CAME_DELETED;
         }
@@ -343,14 +352,33 @@ mod tests {
         nesting.add(C, &item(6, Place::Between(id(1), id(1)), Carries::Text)).unwrap();
     }
 
+    /// Found by `fuzz/`: text beside the value of a key was given that key by yrs, cut, and read after it was freed.
     #[test]
-    fn what_stands_beside_a_key_may_stand_under_it_whatever_it_says() {
-        let keyed = Trait { keyed: true, ..item(0, Place::Root("r"), Carries::Text) };
+    fn values_of_a_key_stand_beside_values_of_a_key_only() {
+        let keyed = |at, place| Trait { keyed: true, ..item(at, place, Carries::Values) };
         let mut nesting = Nesting::default();
-        nesting.add(C, &keyed).unwrap();
-        nesting.add(C, &item(1, Place::Beside(id(0)), Carries::Text)).unwrap();
-        nesting.add(C, &item(2, Place::Root("r"), Carries::Text)).unwrap();
-        assert_eq!([0, 1, 2].map(|clock| nesting.may_be_keyed(id(clock))), [true, true, false]);
+        nesting.add(C, &keyed(0, Place::Root("r"))).unwrap();
+        nesting.add(C, &keyed(1, Place::Beside(id(0)))).unwrap();
+        nesting.add(C, &item(2, Place::Root("r"), Carries::Values)).unwrap();
+        nesting.add(C, &item(3, Place::Nowhere, Carries::Deleted)).unwrap();
+        let text = |place| Trait { keyed: true, ..item(4, place, Carries::Text) };
+        for misplaced in [
+            item(4, Place::Beside(id(1)), Carries::Text),
+            item(4, Place::Between(id(2), id(1)), Carries::Text),
+            keyed(4, Place::Beside(id(2))),
+            keyed(4, Place::Between(id(1), id(2))),
+            text(Place::Root("r")),
+            text(Place::Beside(id(1))),
+        ] {
+            assert_eq!(nesting.add(C, &misplaced), Err(Misplaced::Unfitting), "{misplaced:?}");
+        }
+        // What garbage was nobody knows.
+        nesting.add(C, &keyed(4, Place::Beside(id(3)))).unwrap();
+        nesting.add(C, &item(5, Place::Beside(id(3)), Carries::Values)).unwrap();
+        // A value that does not say where it stands is where its neighbour is.
+        nesting.add(C, &item(6, Place::Beside(id(1)), Carries::Values)).unwrap();
+        let may_be_keyed = [0, 1, 2, 4, 5, 6].map(|clock| nesting.may_be_keyed(id(clock)));
+        assert_eq!(may_be_keyed, [true, true, false, true, false, true]);
     }
 
     #[test]
