@@ -133,7 +133,7 @@ impl Tree {
 pub struct Machine {
     /// The processor's name.
     pub processor: String,
-    /// How many of its cores we may use.
+    /// How many cores it has.
     pub cores: usize,
     /// Memory, GB.
     pub memory_gb: u64,
@@ -156,7 +156,9 @@ impl Machine {
         let kib: u64 = field("/proc/meminfo", "MemTotal").split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
         Self {
             processor: field("/proc/cpuinfo", "model name"),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            // Of the machine: this process may be pinned to one of them.
+            cores: fs::read_to_string("/proc/cpuinfo")
+                .map_or(1, |text| text.lines().filter(|line| line.starts_with("processor")).count()),
             memory_gb: kib.div_ceil(1 << 20),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             file_system: file_system(dir),

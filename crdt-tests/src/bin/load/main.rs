@@ -40,6 +40,19 @@ What weft costs under load, beside its peers.
 
 Example: load compare --quick fan-out-500 reconnect --servers weft,y-sweet";
 
+/// The command line without places on this machine, which mean nothing to who repeats it.
+fn portable(typed: &[String]) -> Vec<&str> {
+    let mut words = typed.iter();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--dir" | "--results" | "--binary" => drop(words.next()),
+            word => kept.push(word),
+        }
+    }
+    kept
+}
+
 /// What the command line asks for.
 struct Plan {
     words: Vec<String>,
@@ -143,7 +156,7 @@ impl Plan {
             servers,
             rounds: self.rounds,
             results: &self.results,
-            command: format!("load {}", typed.join(" ")),
+            command: format!("load {}", portable(&typed).join(" ")),
         }
     }
 
