@@ -597,8 +597,9 @@ impl Content {
         let mut content = Content::default();
         for (at, bytes) in updates.into_iter().enumerate() {
             let malformed = |error| LoadError::Malformed { at, bytes: bytes.len(), error };
+            // Before it was logged as well; but nobody knows what has become of it since, and a fold gives it to yrs.
+            update::validate(bytes).map_err(malformed)?;
             let mut turn = Turn::default();
-            // It was validated before it was logged; what has become of it since the gate notices as well.
             content.gate_logged(bytes, None, &mut turn).map_err(malformed)?;
             content.take_unparked(&mut turn);
             tell(&mut turn)?;
