@@ -49,7 +49,12 @@ impl Worker {
         let patience = patience + WORKER_TIMEOUT_PER_MIB * u32::try_from(task.bytes() >> 20).unwrap_or(u32::MAX);
         let bytes_max = task.bytes().saturating_mul(WORKER_REPLY_FACTOR).saturating_add(WORKER_REPLY_BYTES_SPARE);
         let watched = Watch::start(&self.child, patience).map_err(|error| Lost(error.to_string()))?;
-        let reply = task.write(&mut self.to).and_then(|()| self.to.flush()).and_then(|()| {
+        let written = match task.write(&mut self.to).and_then(|()| self.to.flush()) {
+            // It is dying, but may have said before at which update.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        };
+        let reply = written.and_then(|()| {
             loop {
                 match Reply::read(&mut self.from, bytes_max)? {
                     Some(Reply::At(index)) => at(index),

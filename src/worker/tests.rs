@@ -61,6 +61,15 @@ fn a_worker_that_hangs_dies_or_lies_is_given_three_chances_and_never_believed() 
 }
 
 #[test]
+fn what_it_said_counts_when_it_dies_before_it_was_told_all() {
+    let dir = tempfile::tempdir().unwrap();
+    // More than a pipe holds, so that the task cannot have been written when it dies.
+    let long = Bytes::from(vec![0; 1 << 20]);
+    let blamed = program(dir.path(), &format!("{}; exit 1", at(1))).fold(&[long.clone(), long]);
+    assert!(matches!(blamed, Err(IntegratorError::Breaks { at: 1, .. })), "{blamed:?}");
+}
+
+#[test]
 fn the_update_at_which_it_dies_twice_is_to_blame() {
     let dir = tempfile::tempdir().unwrap();
     let blamed = program(dir.path(), &format!("{}; exit 1", at(1))).fold(&log());
