@@ -35,6 +35,7 @@ pub mod server;
 pub mod skip;
 pub mod socket;
 pub mod sweep;
+pub mod tap;
 pub mod tokens;
 pub mod trace;
 pub mod used;

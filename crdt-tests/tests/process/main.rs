@@ -35,6 +35,7 @@ mod reload;
 mod restart;
 mod slow_reader;
 mod storage_failure;
+mod tenants;
 mod tls;
 mod token;
 mod top;
