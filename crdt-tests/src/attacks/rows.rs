@@ -67,7 +67,13 @@ pub const GETTING_IN: &[Row] = &[
         "admin API",
         &[Case("admin paths on the public port"), Test("c2_3_the_admin_api_takes_the_credential_or_an_admin_token")],
     ),
-    ("enumeration", &[Test("hardening_1_roles_documents_and_messages")]),
+    (
+        "enumeration",
+        &[
+            Test("hardening_1_no_answer_says_which_documents_there_are"),
+            Test("hardening_1_roles_documents_and_messages"),
+        ],
+    ),
     ("secrets", &[Test("c2_1_keys_that_are_not_safe_are_refused"), Test("secrets_are_not_shown")]),
     (
         "TLS",
@@ -141,6 +147,7 @@ pub const MESSAGES: &[Row] = &[
             Test("p4_a_full_document_takes_only_what_makes_it_smaller"),
             Test("p4_a_bounded_document_is_what_its_log_says"),
             Test("p4_a_document_has_its_size_and_no_more"),
+            Test("p4_a_document_has_its_size_in_every_dialect"),
             Test("w6_a_flood_is_slowed_then_sent_away_and_its_room_goes_on"),
             Test("p4_each_budget_slows_its_own_kind_of_flood"),
         ],

@@ -12,6 +12,7 @@ mod connections;
 mod converge;
 mod crash;
 mod deletion;
+mod enumeration;
 mod frames;
 mod golden;
 mod health;
