@@ -254,7 +254,7 @@ impl Replica {
                 Event::DiskFull(is_full) => {
                     self.disk_full = is_full;
                     if !is_full {
-                        self.call_back(&mut effects);
+                        self.call_back(|peer| peer.turned_away == Some(CloseReason::DiskFull), &mut effects);
                     }
                 }
                 Event::Offered(number, update) => {
@@ -351,7 +351,9 @@ impl Replica {
     /// Whether all of it is in the log, or will be with this turn.
     fn hear_update<'a>(&mut self, id: PeerId, update: &'a [u8], turn: &mut Turn<'a>, effects: &mut Effects) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
-        if peer.turned_away.is_some() {
+        // To delete is all that helps whoever wrote more than there is room for.
+        let deletes = || peer.unfitting.is_some() && update::structs(update) == 0;
+        if peer.turned_away.is_some() && !deletes() {
             effects.tally.refused_read_only += 1;
             effects.send.extend(peer.refuse().map(|refused| (id, refused, Weight::Control)));
             return false;
@@ -403,6 +405,7 @@ impl Replica {
                 if let Some(refusal) = peer.refuse_again() {
                     effects.send.push((id, refusal, Weight::Control));
                 } else {
+                    peer.unfitting = matches!(taken, Err(Refusal::Full)).then_some(update.len() as u64);
                     self.refuse(id, CloseReason::UpdateRefused, effects);
                 }
             }
@@ -418,11 +421,11 @@ impl Replica {
         effects.close.push((id, reason));
     }
 
-    /// There is room again (S9): those who stayed although their writes were refused for want of it shall come back and
-    /// bring what was refused.
-    fn call_back(&self, effects: &mut Effects) {
-        let wanted_room = self.peers.iter().filter(|(_, peer)| peer.turned_away == Some(CloseReason::DiskFull));
-        effects.close.extend(wanted_room.map(|(id, _)| (*id, CloseReason::Reload)));
+    /// There is room again (S9), or in the document: those who stayed although their writes were refused for want of it shall
+    /// come back and bring what was refused.
+    fn call_back(&self, wanted_room: impl Fn(&Peer) -> bool, effects: &mut Effects) {
+        let peers = self.peers.iter().filter(|(_, peer)| wanted_room(peer));
+        effects.close.extend(peers.map(|(id, _)| (*id, CloseReason::Reload)));
     }
 
     fn take_offered<'a>(
@@ -512,7 +515,10 @@ impl Replica {
             }
         }
         self.release_acks(self.durable, effects);
-        self.content.collect();
+        if self.content.collect() {
+            let has_room = |bytes| self.content.size_max.has_room(&self.content.structs, bytes);
+            self.call_back(|peer| peer.unfitting.is_some_and(has_room), effects);
+        }
     }
 
     /// Where that is the custom, whoever asks is asked in turn, before it is answered (WIRE h1).
@@ -613,9 +619,11 @@ impl Content {
         self.structs.diff(known, delete_set)
     }
 
-    /// Forgets some of what is deleted.
-    fn collect(&mut self) {
+    /// Forgets some of what is deleted; whether there was some.
+    fn collect(&mut self) -> bool {
+        let before = self.structs.bytes();
         self.structs.collect(&self.deleted, &self.nesting);
+        self.structs.bytes() < before
     }
 
     /// Gates an update from outside into the turn. `Ok(false)`: it adds nothing. Whoever has no `share` may make the document as

@@ -45,6 +45,9 @@ pub struct Peer {
     pub refused: bool,
     /// Why no further write of it is taken: what it sends from now on builds on one that was refused.
     pub turned_away: Option<CloseReason>,
+    /// Bytes of a write for which the document was too large, if that is why. Such a one may still delete, and is called back
+    /// when there is room.
+    pub unfitting: Option<u64>,
 }
 
 /// What a peer is told once the log is durable.
@@ -138,6 +141,7 @@ impl Peer {
             over_parked: false,
             refused: false,
             turned_away: None,
+            unfitting: None,
         }
     }
 

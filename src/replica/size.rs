@@ -19,6 +19,11 @@ impl SizeMax {
     /// Any size.
     pub const ANY: SizeMax = SizeMax { bytes: u64::MAX, structs: u64::MAX };
 
+    /// Whether so many bytes more would not be too many.
+    pub fn has_room(&self, structs: &Encoded, bytes: u64) -> bool {
+        structs.bytes() as u64 + bytes <= self.bytes
+    }
+
     /// Whether a document of these `structs` takes what is new in an update. As it came, though less of it may be left once it
     /// is joined with what is there.
     pub fn takes(&self, structs: &Encoded, gated: &Gated<'_>) -> bool {

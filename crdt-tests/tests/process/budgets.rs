@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crdt_tests::admin::Admin;
 use crdt_tests::hocuspocus::{self, Line};
-use crdt_tests::js::{Client, Js, LATEST};
+use crdt_tests::js::{Client, HOCUSPOCUS, Js, Kind, LATEST, YSWEET};
 use crdt_tests::message::{self, Writer};
 use crdt_tests::process;
 use crdt_tests::server::{DataDir, Options, Server};
@@ -21,7 +21,7 @@ use weft::ids::Access;
 use super::ysweet;
 
 /// A binary frame as clients send it, masked with zeros.
-fn masked(payload: &[u8]) -> Vec<u8> {
+pub(super) fn masked(payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x82];
     match payload.len() {
         len @ ..126 => frame.push(0x80 | len as u8),
@@ -431,6 +431,49 @@ fn p4_a_document_has_its_size_and_no_more() {
     assert!(socket.pull(&[0]).len() > 60_000);
     socket.send(message::update(&Writer::new(98).append("no more")));
     assert_eq!(socket.until_closed(PATIENCE), Some(4413));
+}
+
+/// The same for clients that are told otherwise than by a close code (WIRE §6): what does not fit is refused in band, or never
+/// acked; what makes the document smaller is still taken, and then what did not fit does.
+#[test]
+fn p4_a_document_has_its_size_in_every_dialect() {
+    let data = DataDir::new();
+    let server = Options::new(data.path()).arg("--max-document-bytes").arg("20000").start();
+    let (admin, js) = (Admin::of(&server), Js::start());
+    for (number, version) in HOCUSPOCUS.into_iter().chain([YSWEET]).enumerate() {
+        let room = format!("full-{number}");
+        let (author, reader) = (js.open(version, &server, &room), js.open(LATEST, &server, &room));
+        js.synced(&[&author, &reader]);
+        author.run("text.insert(0, 'x'.repeat(15000))");
+        author.ack();
+        author.traffic();
+        author.run("text.insert(0, 'y'.repeat(6000))");
+        let (told, unsaved) = match Kind::of(version) {
+            Kind::Hocuspocus => ("(me.traffic.inKinds.refused ?? 0) > 0", "!me.isSaved"),
+            // It would close and come back if it heard nothing at all (g-s2).
+            _ => ("(me.traffic.inKinds.awareness ?? 0) >= 2", "provider.hasLocalChanges"),
+        };
+        author.wait(told);
+        assert_eq!(metric(&admin, "weft_updates_total{result=\"refused_limit\"}"), (number + 1) as f64, "{version}");
+        assert!(author.get::<bool>(unsaved), "{version}");
+        // What is deleted is taken from the very same client, and does not make the rest saved.
+        author.run("text.delete(6000, 500)");
+        reader.wait("text.length === 14500");
+        assert!(author.get::<bool>(unsaved), "{version}");
+        assert_eq!((author.opens(), author.closes().len()), (1, 0), "{version}");
+        // Now there is room, and what is missing comes when it comes back; y-sweet's is called back for that.
+        author.run("text.delete(6000, 9500)");
+        if Kind::of(version) == Kind::Hocuspocus {
+            reader.wait("text.length === 5000");
+            author.cut();
+        }
+        reader.wait("text.length === 11000");
+        author.ack();
+        assert_eq!(author.opens(), 2, "{version}");
+        let late = js.open(LATEST, &server, &room);
+        late.synced();
+        assert_eq!(late.run("text.length"), 11_000, "{version}");
+    }
 }
 
 /// HARDENING §2, many documents opened: memory bounded, existing rooms unaffected. `WEFT_NAMES` says how many names, 6,000 unless
