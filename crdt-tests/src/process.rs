@@ -102,11 +102,20 @@ pub fn reset_peak(pid: u32) {
 
 /// CPU time used so far, user and system.
 pub fn cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is gone");
+    cpu_ticks(pid, 11..13).expect("the process is gone")
+}
+
+/// The same with that of the children that it has waited for; nothing of a process that is gone.
+pub fn cpu_time_with_ended(pid: u32) -> Duration {
+    cpu_ticks(pid, 11..15).unwrap_or_default()
+}
+
+fn cpu_ticks(pid: u32, counters: std::ops::Range<usize>) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything; fields are counted after its end.
     let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 1..].split_whitespace().collect();
-    let ticks: u64 = [fields[11], fields[12]].iter().map(|n| n.parse::<u64>().expect("ticks")).sum();
-    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    let ticks: u64 = fields[counters].iter().map(|n| n.parse::<u64>().expect("ticks")).sum();
+    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
 /// As [`cpu_time`] but to the nanosecond, of the threads that live now.

@@ -9,15 +9,18 @@ mod documents;
 mod floods;
 mod frames;
 mod http;
+mod others;
 pub mod rows;
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use self::canaries::Canaries;
+use self::others::Others;
 use crate::process;
 use crate::seed;
 use crate::server::{DataDir, Server};
@@ -26,12 +29,14 @@ use crate::server::{DataDir, Server};
 pub const ROOM: &str = "attacked";
 /// How much longer than in quiet the slowest hundredth of the canaries' edits may take, in hundredths…
 const SLOWER_PERCENT: u32 = 150;
-/// …and beside that, in the document that is not attacked. Attacker, canaries and server share the cores of a machine that
-/// does other things too; who waits for somebody else's attack waits for more than this.
+/// …and beside that, in the document that is not attacked. Attacker, canaries and server share the cores; who waits for
+/// somebody else's attack waits for more than this. Where the machine does other things too, it is longer by as much.
 const FLOOR: Duration = Duration::from_millis(50);
 /// …and in the one that is. It has one replica, and what any of its editors wrote is integrated before what came after it:
 /// the largest updates of the catalogue keep yrs busy for a tenth of a second or more.
 const FLOOR_IN_ROOM: Duration = Duration::from_millis(500);
+/// One run at a time: two would judge each other.
+static ALONE: Mutex<()> = Mutex::new(());
 /// How much the server's memory may grow: several of the largest messages, at once, and documents that names made.
 const GROWTH_BYTES_MAX: u64 = 384 << 20;
 /// How long canaries edit in quiet before.
@@ -74,12 +79,14 @@ pub enum Length {
 /// # Panics
 /// When a canary noticed something, when the server's memory grew too much, or when it is not whole afterwards.
 pub fn run(length: &Length, seed: u64) -> u64 {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let data = DataDir::new();
     let mut server = Server::start(&data);
     let mut rng = seed::rng(seed, 1);
     let canaries = Canaries::start(server.addr(), ROOM, &mut rng);
     std::thread::sleep(QUIET);
     canaries.begin("attacks");
+    let others = Others::begin();
     let before = process::rss_bytes(server.pid());
     process::reset_peak(server.pid());
     let attacks = catalogue();
@@ -103,14 +110,18 @@ pub fn run(length: &Length, seed: u64) -> u64 {
     }
     server.assert_alive();
     let grown = process::peak_rss_bytes(server.pid()).saturating_sub(before);
+    let others = others.share();
     let songs = canaries.finish();
     println!("{count} attacks, {} edits of canaries; memory grew by at most {} MB", songs.count(), grown >> 20);
+    println!("others had {:.0} % of the machine", others * 100.0);
     for (pair, (place, floor)) in [("in the room", FLOOR_IN_ROOM), ("elsewhere", FLOOR)].into_iter().enumerate() {
         let [quiet, attacked] = ["quiet", "attacks"].map(|phase| songs.p99(pair, phase));
         println!("p99 {place}: {quiet:.1?} in quiet, {attacked:.1?} under attack");
+        // What takes so long on a machine of one's own takes longer on a part of it.
+        let most = quiet * SLOWER_PERCENT / 100 + floor.div_f64(1.0 - others);
         assert!(
-            attacked <= quiet * SLOWER_PERCENT / 100 + floor,
-            "p99 {place}: {attacked:?} under attack, {quiet:?} in quiet"
+            attacked <= most,
+            "p99 {place}: {attacked:?} under attack, {quiet:?} in quiet, at most {most:?} is right"
         );
     }
     assert!(grown <= GROWTH_BYTES_MAX, "memory grew by {} MB", grown >> 20);

@@ -104,6 +104,11 @@ impl Tree {
         self.pids().into_iter().map(process::cpu_time_exact).sum()
     }
 
+    /// The same with those that it started and that have ended since.
+    pub fn cpu_with_ended(self) -> Duration {
+        self.pids().into_iter().map(process::cpu_time_with_ended).sum()
+    }
+
     /// Resident memory now, bytes.
     pub fn rss(self) -> u64 {
         self.pids().into_iter().map(process::rss_bytes).sum()
