@@ -11,12 +11,17 @@ use crate::skip::skipped;
 
 /// The recorded histories that lie beside the workspace when it is developed; they are not part of it.
 pub fn shared(name: &str) -> Option<PathBuf> {
-    let path = workspace().join("../shared/traces").join(format!("{name}.json.gz"));
+    let path = beside(name);
     if path.is_file() {
         return Some(path);
     }
     skipped(&format!("traces absent ({name}: no ../shared/traces beside the workspace)"));
     None
+}
+
+/// Where one of them would be.
+pub fn beside(name: &str) -> PathBuf {
+    workspace().join("../shared/traces").join(format!("{name}.json.gz"))
 }
 
 /// Our own histories, part of the repository.

@@ -109,6 +109,16 @@ pub const MESSAGES: &[Row] = &[
         "random and mutated bytes",
         &[Case("random and mutated bytes"), Case("broken messages"), Test("p4_noise"), Test("update"), Test("replica")],
     ),
+    (
+        "the validator refuses nothing honest",
+        &[
+            Test("hardening_2_no_recorded_frame_is_refused"),
+            Test("hardening_2_no_keystroke_is_refused"),
+            Test("every_honest_update_is_valid"),
+            Test("w1_every_recorded_frame_is_understood"),
+            Test("p4_honest_clients_are_never_slowed_by_default"),
+        ],
+    ),
     ("allocation bombs", &[Case("lying state vectors"), Case("lying updates"), Test("claims_cost_a_comparison")]),
     (
         "stack bombs",

@@ -9,6 +9,7 @@ use yrs::updates::encoder::Encode;
 use yrs::{ClientID, Doc, OffsetKind, Options, ReadTxn, StateVector, Text, Transact};
 
 use super::token;
+use crate::skip::skipped;
 use crate::{author, seed, trace};
 
 /// The client that typed it.
@@ -55,6 +56,27 @@ pub fn history(edits: usize) -> History {
 /// A history of our own, that is always there.
 pub fn own_history(edits: usize) -> History {
     read("src-replica-mod-rs", trace::fixture("src-replica-mod-rs"), edits)
+}
+
+/// All that there is: our own, and the ones that lie beside the workspace.
+pub fn every_history() -> impl Iterator<Item = (String, History)> {
+    let files = |folder: &str| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        files.retain(|path| path.to_string_lossy().ends_with(".json.gz"));
+        files.sort();
+        files
+    };
+    let [own, shared] =
+        [trace::fixture("x"), trace::beside("x")].map(|file| files(&file.with_file_name("").to_string_lossy()));
+    assert!(!own.is_empty(), "fixtures/keystrokes is part of the repository");
+    if shared.is_empty() {
+        skipped("traces absent: no ../shared/traces beside the workspace");
+    }
+    own.into_iter().chain(shared).map(|path| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        (name, read("every", path, usize::MAX))
+    })
 }
 
 /// An author of a history, and which edits his copy holds.
