@@ -5,6 +5,7 @@
 mod answer;
 mod append;
 mod encode;
+mod fold;
 mod gate;
 mod inputs;
 mod validate;
@@ -18,6 +19,7 @@ fn all(criterion: &mut Criterion) {
     encode::run(criterion, &inputs);
     answer::run(criterion, &inputs);
     append::run(criterion, &inputs);
+    fold::run(criterion, &inputs);
 }
 
 criterion_group! {
