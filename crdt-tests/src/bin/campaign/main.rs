@@ -123,8 +123,11 @@ fn run(campaign: &str, plan: &Plan, record: &mut Record) -> bool {
         }
         "fuzz" => {
             let names: Vec<_> = fuzz::targets().into_iter().filter(|name| name.starts_with(&plan.only)).collect();
-            let name = if plan.asan { "under AddressSanitizer" } else { "guided" };
-            part(name, &mut || {
+            let mut name = if plan.asan { "under AddressSanitizer" } else { "guided" }.to_owned();
+            if !plan.only.is_empty() {
+                name = format!("{name}, {}", names.join(" "));
+            }
+            part(&name, &mut || {
                 let (time, threads) = (plan.time.unwrap_or(FUZZ_TIME), plan.threads);
                 let plan = fuzz::Plan { time, threads, asan: plan.asan, keep: plan.keep, seed: plan.seed };
                 Some(fuzz::run(&fuzz::build(plan.asan), &names, &plan))
