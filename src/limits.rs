@@ -384,6 +384,12 @@ pub const JOURNAL_QUEUE_BYTES_MAX: usize = 64 << 20;
 pub const JOURNAL_ENTRY_COST: usize = 128;
 /// Most bytes in one write of the journal, unless a single record is larger; bounds its buffer.
 pub const JOURNAL_GROUP_BYTES_MAX: usize = 4 << 20;
+/// How long records that nobody waits for may be written and not yet synced: their syncs cost more than all else that is
+/// done for them. Whoever asks whether they are saved hurries them. Less than anybody notices, and a client that is still
+/// there after a power cut sends them again.
+pub const JOURNAL_SYNC_PACE: Duration = Duration::from_millis(25);
+/// Most bytes that are written by whoever appends them, while the writer has nothing to do; more is left to its thread.
+pub const JOURNAL_WRITE_THROUGH_BYTES_MAX: usize = 16 << 10;
 /// Places without a readable record that are reported of one damaged journal segment; the bytes are counted for all.
 pub const JOURNAL_UNREADABLE_REPORTED_MAX: usize = 100;
 /// Pause between two tries to write on a full disk (S9).

@@ -72,6 +72,8 @@ pub(super) struct Task {
     /// The document was deleted, and this turn's imports make it anew.
     pub(super) recreating: bool,
     wake_at: Option<Instant>,
+    /// The journal has records that nobody waited for when they were appended.
+    lazy: bool,
     pub(super) idle_since: Instant,
     /// Number of the last checkpoint that may have begun before our last record was appended; a later one holds it.
     pub(super) unsaved_since: Option<u64>,
@@ -140,6 +142,7 @@ impl Task {
             size_told: false,
             recreating: false,
             wake_at: None,
+            lazy: false,
             idle_since: Instant::now(),
             unsaved_since: None,
             stopping: Vec::new(),
@@ -392,7 +395,11 @@ impl Task {
             let record = |(seq, update)| Record::update(doc.clone(), seq, update);
             let records = append.into_iter().map(record).collect();
             let sink: Arc<dyn DurableSink> = self.mailbox.clone();
-            let appended = self.hub.journal.append(records, Some(sink)).await;
+            self.lazy = !replica.awaits_durability() && offered.is_empty();
+            let appended = match self.lazy {
+                true => self.hub.journal.append_lazily(records, Some(sink)).await,
+                false => self.hub.journal.append(records, Some(sink)).await,
+            };
             self.unsaved_since = Some(self.hub.checkpoints.begun());
             if let Err(error) = appended {
                 // Nobody is shown what may not survive; nobody is acked either (S7, S8).
@@ -530,10 +537,13 @@ impl Task {
     }
 
     /// Waits for mail, for the journal if somebody waits for it, or for the time to do something.
-    async fn wait(&self, replica: &Replica) {
+    async fn wait(&mut self, replica: &Replica) {
         let wants_durable = replica.awaits_durability() || !self.imports.is_empty();
         if self.mailbox.durable(wants_durable) > self.durable_seen && wants_durable {
             return;
+        }
+        if wants_durable && std::mem::take(&mut self.lazy) {
+            self.hub.journal.hurry();
         }
         let alone = self.peers.is_empty();
         let deadline = [self.wake_at, alone.then(|| self.idle_deadline())].into_iter().flatten().min();

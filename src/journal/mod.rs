@@ -4,8 +4,8 @@
 //! carried them into the store. It knows nothing of what is in an update, of peers, or of the store; it never merges,
 //! skips or rewrites. An append-only log in numbered files, one writer thread, one sync for all that wait.
 //!
-//! Where to look: `record` one record as bytes; `segment` one file; `walk` reading it; `writer` group commit; `queue`
-//! what waits for it; `prepare` the next file, made ready ahead; `shelf` the files that are done; `recovery` what
+//! Where to look: `record` one record as bytes; `segment` one file; `walk` reading it; `writer` group commit; `pen`
+//! the file that is written, and by whom; `queue` what waits for it; `prepare` the next file, made ready ahead; `shelf` the files that are done; `recovery` what
 //! opening does; `salvage` what it does about damage; `files` the file system, replaceable in tests; `patience` what a
 //! full disk asks for.
 //!
@@ -15,6 +15,7 @@
 mod error;
 mod files;
 mod patience;
+mod pen;
 mod prepare;
 mod queue;
 mod record;
@@ -31,14 +32,15 @@ mod faulty;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
 pub use error::JournalError;
 pub use record::{Body, Record};
@@ -48,12 +50,15 @@ pub use segment::SegmentId;
 pub use stats::{Disk, JournalFigures};
 pub use walk::SegmentReader;
 
+#[cfg(doc)]
+use crate::limits::JOURNAL_SYNC_PACE;
 use crate::limits::{
     JOURNAL_ENTRY_COST, JOURNAL_QUEUE_BYTES_MAX, JOURNAL_RECORD_BYTES_MAX, JOURNAL_SPARES_MAX, SEGMENT_BYTES,
     SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
 };
 use files::{Files, OsFiles};
 use patience::Patience;
+use pen::Pen;
 use prepare::Preparer;
 use queue::{Append, Entry, Queue};
 use shelf::Shelf;
@@ -131,6 +136,8 @@ struct Shared {
     /// Bytes that may still be queued. An entry's part is taken before it is queued and given back when it is durable.
     budget: Semaphore,
     queue: Queue,
+    /// Taken before the queue's lock, never after it. Whoever is not the writer only tries to.
+    pen: Mutex<Pen>,
     shelf: Shelf,
     /// Of synced records that are in the journal, active segment included.
     bytes_pending: AtomicU64,
@@ -140,6 +147,11 @@ struct Shared {
 }
 
 impl Shared {
+    fn pen(&self) -> MutexGuard<'_, Pen> {
+        // Whoever panicked with it has failed the journal or is about to.
+        self.pen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// S9: the disk is full. Waits until it is worth another try; false when there will be none.
     fn wait_for_room(&self, refused: &JournalError) -> bool {
         self.health.send_if_modified(|health| {
@@ -167,7 +179,12 @@ impl Shared {
     ///
     /// Refuse first, then publish, then tell: who learns of it finds it so.
     fn fail(&self, cause: &str) {
-        let mut refused = self.queue.fail(cause);
+        queue::tell_failed(&mut self.refuse_all(cause));
+    }
+
+    /// As [`Shared::fail`], but for telling those who wait in the queue, which are given back.
+    fn refuse_all(&self, cause: &str) -> VecDeque<Entry> {
+        let refused = self.queue.fail(cause);
         self.budget.close();
         let is_first = self.health.send_if_modified(|health| {
             let is_first = !matches!(health, JournalHealth::Failed(_));
@@ -179,7 +196,7 @@ impl Shared {
         if is_first {
             tracing::error!(cause, "the journal failed: edits are refused until a restart");
         }
-        queue::tell_failed(&mut refused);
+        refused
     }
 }
 
@@ -226,6 +243,7 @@ impl Journal {
             budget: Semaphore::new(options.queue_bytes_max),
             options,
             queue: Queue::new(),
+            pen: Mutex::default(),
             shelf,
             bytes_pending: AtomicU64::new(recovery.record_bytes),
             stats: Stats::default(),
@@ -255,6 +273,30 @@ impl Journal {
     ///
     /// Errors: `RecordTooLarge` (nothing was queued), `Failed`, `Closed`; the sink is not called then.
     pub async fn append(&self, records: Vec<Record>, sink: Option<Arc<dyn DurableSink>>) -> Result<(), JournalError> {
+        self.append_when(records, sink, false).await
+    }
+
+    /// As [`Journal::append`], for what nobody waits for yet: synced within [`JOURNAL_SYNC_PACE`], or when
+    /// [`Journal::hurry`] asks for it.
+    pub async fn append_lazily(
+        &self,
+        records: Vec<Record>,
+        sink: Option<Arc<dyn DurableSink>>,
+    ) -> Result<(), JournalError> {
+        self.append_when(records, sink, true).await
+    }
+
+    /// Somebody waits for what was appended lazily.
+    pub fn hurry(&self) {
+        self.shared().queue.hurry();
+    }
+
+    async fn append_when(
+        &self,
+        records: Vec<Record>,
+        sink: Option<Arc<dyn DurableSink>>,
+        lazy: bool,
+    ) -> Result<(), JournalError> {
         let Some(seq) = records.last().map(|record| record.seq) else {
             return Ok(());
         };
@@ -267,23 +309,50 @@ impl Journal {
             }
             bytes += len;
         }
-        let (count, since) = (records.len() as u64, Instant::now());
-        self.push(bytes, |cost| {
-            // Before the writer can see it, which counts it down.
-            self.shared().stats.appended(count);
-            Entry::Append(Append { records, sink, seq, cost, since })
-        })
-        .await
+        let (shared, since) = (self.shared(), Instant::now());
+        let (cost, part) = self.budget(bytes).await?;
+        let append = Append { records, sink, seq, cost, since, lazy };
+        // Before the writer can see it, which counts it down.
+        shared.stats.appended(append.records.len() as u64);
+        if let Some(append) = self.write_through(append)? {
+            shared.queue.push(Entry::Append(append))?;
+        }
+        part.forget();
+        Ok(())
     }
 
-    /// Takes `bytes` from the budget and queues an entry. Nothing is awaited after the budget is taken.
-    async fn push(&self, bytes: usize, entry: impl FnOnce(usize) -> Entry) -> Result<(), JournalError> {
+    /// Writes an append here and now, if that takes no waiting, and gives it back otherwise. So no thread is woken for what
+    /// nobody waits for, and no crash of the process loses what others are about to be shown.
+    ///
+    /// Errors: `Io`, and the journal has failed.
+    fn write_through(&self, append: Append) -> Result<Option<Append>, JournalError> {
+        let shared = self.shared();
+        // The writer holds the pen while it works; what comes meanwhile becomes its next group.
+        let Ok(mut pen) = shared.pen.try_lock() else { return Ok(Some(append)) };
+        if !pen.has_room_for(&append) || !shared.queue.is_clear() {
+            return Ok(Some(append));
+        }
+        match pen.write_through(&append) {
+            Ok(()) => {}
+            Err(error) if error.is_disk_full() => return Ok(Some(append)),
+            Err(error) => {
+                shared.fail(&error.to_string());
+                return Err(error);
+            }
+        }
+        let lazy = append.lazy;
+        pen.owe(append);
+        shared.stats.writing(pen.oldest());
+        shared.queue.written(lazy);
+        Ok(None)
+    }
+
+    /// Takes `bytes` from the budget, or all there is of it. Nothing may be awaited after that.
+    async fn budget(&self, bytes: usize) -> Result<(usize, SemaphorePermit<'_>), JournalError> {
         let shared = self.shared();
         let cost = bytes.min(shared.options.queue_bytes_max);
         let part = shared.budget.acquire_many(cost as u32).await.map_err(|_| shared.queue.refusal())?;
-        shared.queue.push(entry(cost))?;
-        part.forget();
-        Ok(())
+        Ok((cost, part))
     }
 
     /// Seals the active segment if it holds any record. Once it returns, every record appended before the call is
@@ -292,7 +361,9 @@ impl Journal {
     /// Errors: `Failed`, `Closed`.
     pub async fn rotate(&self) -> Result<(), JournalError> {
         let (done, rotated) = oneshot::channel();
-        self.push(JOURNAL_ENTRY_COST, |cost| Entry::Rotate { done, cost }).await?;
+        let (cost, part) = self.budget(JOURNAL_ENTRY_COST).await?;
+        self.shared().queue.push(Entry::Rotate { done, cost })?;
+        part.forget();
         rotated.await.map_err(|_| self.shared().queue.refusal())
     }
 

@@ -235,7 +235,7 @@ pub(super) fn settle(
             Ending::Open { .. } => {
                 let path = contents.id.path(dir);
                 let file = files.open(&path, true).map_err(JournalError::io("open", &path))?;
-                ActiveSegment::resume(contents, path, file).seal(&mut Vec::new(), &mut no_room)?
+                ActiveSegment::resume(contents, path, file).seal(&mut no_room)?
             }
         };
         shelf.put_sealed(contents.id, sealed);

@@ -182,14 +182,16 @@ impl Salvage {
             record::encode(&mut group, active.salt, active.group(), &record);
             records += 1;
             if group.len() >= JOURNAL_GROUP_BYTES_MAX {
-                active.commit(&mut group, records, &mut no_room)?;
-                (records, group) = (0, Vec::new());
+                active.write(&mut group, records, &mut no_room)?;
+                active.sync()?;
+                records = 0;
             }
         }
         if !group.is_empty() {
-            active.commit(&mut group, records, &mut no_room)?;
+            active.write(&mut group, records, &mut no_room)?;
+            active.sync()?;
         }
-        let sealed = active.seal(&mut group, &mut no_room)?;
+        let sealed = active.seal(&mut no_room)?;
         files.rename(&new, &path).map_err(JournalError::io("rename", &new))?;
         files.sync_dir(dir).map_err(JournalError::io("sync", dir))?;
         Ok(Some(sealed))

@@ -171,8 +171,10 @@ pub(super) struct ActiveSegment {
     pub(super) file: Box<dyn SegmentFile>,
     pub(super) salt: Salt,
     pub(super) file_len: u64,
-    /// Where the next group starts. Everything before it is synced.
+    /// Where the present group starts. Everything before it is synced.
     pub(super) offset: u64,
+    /// Bytes of that group that are written.
+    written: u64,
     pub(super) records: u64,
 }
 
@@ -180,63 +182,65 @@ impl ActiveSegment {
     /// A segment whose header is written and synced.
     pub(super) fn new(id: SegmentId, path: PathBuf, file: Box<dyn SegmentFile>, nonce: u64, file_len: u64) -> Self {
         let salt = Salt::new(id.0, nonce);
-        ActiveSegment { id, path, file, salt, file_len, offset: SEGMENT_HEADER_BYTES, records: 0 }
+        ActiveSegment { id, path, file, salt, file_len, offset: SEGMENT_HEADER_BYTES, written: 0, records: 0 }
     }
 
     /// To go on where a crash left off, only in order to seal.
     pub(super) fn resume(contents: &Contents, path: PathBuf, file: Box<dyn SegmentFile>) -> Self {
         let Contents { id, salt, file_len, end, records, .. } = *contents;
-        ActiveSegment { id, path, file, salt, file_len, offset: end, records }
+        ActiveSegment { id, path, file, salt, file_len, offset: end, written: 0, records }
     }
 
     /// Whether a record of `len` bytes fits after `group_len` bytes that are not written yet, with room for the seal.
     /// An empty segment takes any one record: it grows to what that one needs.
     pub(super) fn has_room(&self, group_len: usize, len: usize) -> bool {
         let is_empty = self.records == 0 && group_len == 0;
-        is_empty || self.offset + (group_len + len + SEAL_BYTES) as u64 <= self.file_len
+        is_empty || self.offset + self.written + (group_len + len + SEAL_BYTES) as u64 <= self.file_len
     }
 
-    /// Where the group that is being gathered starts, for its records' headers.
+    /// Where the present group starts, for its records' headers.
     pub(super) fn group(&self) -> u32 {
         // A segment is at most SEGMENT_BYTES_MAX, or one record, long; both are far below 4 GiB.
         self.offset as u32
     }
 
-    /// Writes a group of records with one write and one sync. The rest of the last page is filled with zeros, which
-    /// spares a read when that page of a recycled file is not cached, and tells a torn end from a clean one.
-    /// Gives the time that the sync took.
+    /// Adds encoded records to the present group with one write, and leaves `encoded` empty. From now on a crash of this
+    /// process does not lose them; a power cut may. The rest of the last page is filled with zeros, which spares a read
+    /// when that page of a recycled file is not cached, and tells a torn end from a clean one.
     ///
     /// Should the disk have no room for it, which a preallocated segment rarely needs, `wait` says whether to try again.
-    pub(super) fn commit(
-        &mut self,
-        group: &mut Vec<u8>,
-        records: u64,
-        wait: Wait<'_>,
-    ) -> Result<Duration, JournalError> {
-        let end = self.offset + group.len() as u64;
+    pub(super) fn write(&mut self, encoded: &mut Vec<u8>, records: u64, wait: Wait<'_>) -> Result<(), JournalError> {
+        let at = self.offset + self.written;
+        let end = at + encoded.len() as u64;
         let padded = end.next_multiple_of(PAGE_BYTES).min(self.file_len.max(end));
-        group.resize((padded - self.offset) as usize, 0);
-        while let Err(error) = self.file.write_at(group, self.offset).map_err(JournalError::io("write", &self.path)) {
+        encoded.resize((padded - at) as usize, 0);
+        while let Err(error) = self.file.write_at(encoded, at).map_err(JournalError::io("write", &self.path)) {
             if !error.is_disk_full() || !wait(&error) {
                 return Err(error);
             }
         }
-        let begun = Instant::now();
-        self.file.sync().map_err(JournalError::io("sync", &self.path))?;
-        let synced_in = begun.elapsed();
-        self.offset = end;
+        encoded.clear();
+        self.written += end - at;
         self.records += records;
         self.file_len = self.file_len.max(padded);
-        Ok(synced_in)
+        Ok(())
+    }
+
+    /// Syncs the present group, which ends it. Gives the time that took.
+    pub(super) fn sync(&mut self) -> Result<Duration, JournalError> {
+        let begun = Instant::now();
+        self.file.sync().map_err(JournalError::io("sync", &self.path))?;
+        self.offset += std::mem::take(&mut self.written);
+        Ok(begun.elapsed())
     }
 
     /// Ends the segment for good. The seal is a group of its own, so that it vouches for all before it (see `record`).
-    pub(super) fn seal(mut self, buffer: &mut Vec<u8>, wait: Wait<'_>) -> Result<SealedSegment, JournalError> {
-        buffer.clear();
-        record::encode_seal(buffer, self.salt, self.group(), self.records);
+    pub(super) fn seal(mut self, wait: Wait<'_>) -> Result<SealedSegment, JournalError> {
+        let mut buffer = Vec::new();
+        record::encode_seal(&mut buffer, self.salt, self.group(), self.records);
         let end = self.offset;
-        self.commit(buffer, 0, wait)?;
-        buffer.clear();
+        self.write(&mut buffer, 0, wait)?;
+        self.sync()?;
         Ok(SealedSegment { end, file_len: self.file_len })
     }
 }
