@@ -1,7 +1,8 @@
 //! BENCHMARKS.md, made of results: nobody types a figure.
 //!
 //! Results that are kept lie in `benchmarks/`, a file for each scenario and each axis, and the plots beside them. A remark about
-//! a row, such as the profile that says why it is not won, is a file `benchmarks/NAME.md`, and goes into the page as it is.
+//! a row, such as the profile that says why it is not won, is a file `benchmarks/NAME.md`, and goes into the page as it is; so
+//! does `functions.md`, what `cargo bench` says.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -74,6 +75,9 @@ pub fn page(folder: &Path) -> Outcome<String> {
         let _ = writeln!(page, "Not measured yet: {}.\n", unmeasured.join(", "));
     }
     growth(&mut page, &growths, folder);
+    if let Ok(functions) = fs::read_to_string(folder.join("functions.md")) {
+        page += &functions;
+    }
     Ok(page.trim_end().to_owned() + "\n")
 }
 
