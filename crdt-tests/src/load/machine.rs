@@ -119,6 +119,11 @@ impl Tree {
         self.pids().into_iter().map(process::peak_rss_bytes).sum()
     }
 
+    /// Bytes that they have had the disk write so far.
+    pub fn written(self) -> u64 {
+        self.pids().into_iter().map(process::written_bytes).sum()
+    }
+
     /// Waits until it does nothing any more, or gives up.
     pub fn quiet(self, patience: Duration) {
         let deadline = Instant::now() + patience;

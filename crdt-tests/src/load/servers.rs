@@ -165,6 +165,7 @@ impl Recipe {
             log: dir.join("log"),
             addr,
             child: None,
+            written: 0,
         };
         running.begin()?;
         Ok(running)
@@ -183,6 +184,8 @@ pub struct Running {
     /// Where it listens; the same after a restart.
     pub addr: SocketAddr,
     child: Option<Child>,
+    /// Bytes that it had given to the disk when it last ended well.
+    pub written: u64,
 }
 
 impl Running {
@@ -254,8 +257,10 @@ impl Running {
     pub fn stop(&mut self) -> Outcome<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         process::signal(&child, Signal::TERM);
-        let deadline = Instant::now() + PATIENCE;
+        let (deadline, tree) = (Instant::now() + PATIENCE, Tree::of(child.id()));
+        self.written = 0;
         while child.try_wait().map_err(|e| e.to_string())?.is_none() {
+            self.written = self.written.max(tree.written());
             if Instant::now() > deadline {
                 let _ = child.kill();
                 let _ = child.wait();

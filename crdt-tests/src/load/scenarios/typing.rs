@@ -19,12 +19,13 @@ pub const TYPING: Scenario = Scenario {
     title: "typing the whole automerge-paper history, 259,778 messages, through one socket",
     servers: For::Keepers,
     rounds: (1, 1),
-    aims: &[("server CPU until stored", 2.0), (COLD, 1.5)],
+    aims: &[("server CPU until stored", 2.0), (COLD, 1.5), (WRITTEN, 3.0)],
     run,
 };
 
 const ROOM: &str = "typing";
 const COLD: &str = "cold open of what was typed in";
+const WRITTEN: &str = "bytes to the disk per byte typed";
 
 fn run(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
     let history = match lab.size {
@@ -38,7 +39,7 @@ fn run(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
     let mut crowd = Crowd::new(&bench.server)?;
     let line = crowd.open(ROOM, &[0])?;
     crowd.until_joined()?;
-    let before = tree.cpu();
+    let (before, written) = (tree.cpu(), tree.written());
     let began = Instant::now();
     crowd.push(line, &history.updates, &history.state_vector, patience)?;
     let wall = began.elapsed();
@@ -52,6 +53,8 @@ fn run(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
     drop(crowd);
     bench.server.settle();
     bench.server.restart()?;
+    let written = bench.server.written.saturating_sub(written);
+    let typed: usize = history.updates.iter().map(|update| update.len()).sum();
     let whole = Whole { token: 0, bytes: history.state.len() / 2 };
     let pulled = reader::pull(&bench.server, &[ROOM.into()], whole)?;
     let text = pulled.text().replace(&*String::from_utf8_lossy(&token::write(0)), "");
@@ -64,6 +67,7 @@ fn run(lab: &Lab, recipe: &Recipe) -> Outcome<Vec<Figure>> {
         Figure::cost("server CPU per edit", "µs", cpu.as_secs_f64() * 1e6 / history.updates.len() as f64),
         Figure::cost("peak memory", "MB", peak as f64 / 1e6),
         Figure::cost(COLD, "ms", millis(pulled.took)),
+        Figure::cost(WRITTEN, "", written as f64 / typed as f64),
         Figure::note("edits typed", "", history.updates.len() as f64),
     ])
 }
