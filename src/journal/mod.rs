@@ -4,10 +4,10 @@
 //! carried them into the store. It knows nothing of what is in an update, of peers, or of the store; it never merges,
 //! skips or rewrites. An append-only log in numbered files, one writer thread, one sync for all that wait.
 //!
-//! Where to look: `record` one record as bytes; `segment` one file; `walk` reading it; `writer` group commit; `pen`
-//! the file that is written, and by whom; `queue` what waits for it; `prepare` the next file, made ready ahead; `shelf` the files that are done; `recovery` what
-//! opening does; `salvage` what it does about damage; `files` the file system, replaceable in tests; `patience` what a
-//! full disk asks for.
+//! Where to look: `record` one record as bytes; `segment` one file; `walk` reading it; `writer` group commit; `pen` the
+//! file that is written, and by whom; `queue` what waits for it; `prepare` the next file, made ready ahead; `shelf` the
+//! files that are done; `recovery` what opening does; `salvage` what it does about damage; `files` the file system,
+//! replaceable in tests; `patience` what a full disk asks for.
 //!
 //! The life of a segment: prepared (header synced, named, directory synced) → active → sealed → removed by a checkpoint
 //! → spare → prepared again under a new number.

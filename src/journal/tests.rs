@@ -120,6 +120,11 @@ async fn until_syncing(disk: &Disk) {
     until(|| disk.syncs_waiting() > 0, "the writer syncs").await;
 }
 
+/// Waits until the next segment is made, so that nothing but the writer uses the disk.
+async fn until_prepared(disk: &Disk) {
+    until(|| segment_paths(&disk.synced()).len() == 2, "a segment is prepared ahead").await;
+}
+
 /// Where the records of a segment are.
 pub(super) fn layout(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut at = SEGMENT_HEADER_BYTES as usize;
@@ -248,7 +253,7 @@ async fn s1_what_waits_during_a_sync_is_one_group_in_order() {
     let (journal, _) = open(&disk).unwrap();
     let acks = [Acks::new(), Acks::new()];
     assert!(append_durably(&journal, &acks[0], nth("a", 1, 50)).await);
-    until(|| segment_paths(&disk.synced()).len() == 2, "a segment is prepared ahead").await;
+    until_prepared(&disk).await;
     disk.hold_syncs();
     journal.append(vec![nth("a", 2, 50)], Some(acks[0].clone())).await.unwrap();
     until_syncing(&disk).await;

@@ -117,7 +117,7 @@ async fn s7_a_failed_sync_stops_everything_and_is_not_retried() {
     let (first, second) = (Acks::new(), Acks::new());
     assert!(append_durably(&journal, &first, nth("a", 1, 50)).await);
     let mut health = journal.health();
-    until(|| segment_paths(&disk.synced()).len() == 2, "a segment is prepared ahead").await;
+    until_prepared(&disk).await;
     disk.hold_syncs();
     journal.append(vec![nth("a", 2, 50)], Some(first.clone())).await.unwrap();
     until_syncing(&disk).await;
@@ -146,7 +146,7 @@ async fn s7_a_failed_write_past_the_queue_fails_the_journal() {
     let (journal, _) = open(&disk).unwrap();
     let (first, second) = (Acks::new(), Acks::new());
     assert!(append_durably(&journal, &first, nth("a", 1, 50)).await);
-    until(|| segment_paths(&disk.synced()).len() == 2, "a segment is prepared ahead").await;
+    until_prepared(&disk).await;
     until(|| journal.shared().queue.is_idle(), "the writer sleeps").await;
     let (writes, syncs) = (disk.writes(), disk.syncs());
     journal.append_lazily(vec![nth("a", 2, 50)], Some(first.clone())).await.unwrap();
@@ -169,7 +169,7 @@ async fn s7_a_failed_removal_fails_the_journal() {
     let (journal, _) = open(&disk).unwrap();
     assert!(append_durably(&journal, &Acks::new(), nth("a", 1, 50)).await);
     journal.rotate().await.unwrap();
-    until(|| segment_paths(&disk.synced()).len() == 2, "a segment is prepared ahead").await;
+    until_prepared(&disk).await;
     disk.fail_operation(1, Fault::Eio);
     assert!(matches!(journal.remove(&journal.sealed()), Err(JournalError::Io { .. })));
     assert!(matches!(*journal.health().borrow(), JournalHealth::Failed(_)));
@@ -184,7 +184,7 @@ async fn s9_a_full_disk_is_waited_out() {
         let (journal, _) = open(&disk).unwrap();
         let (acks, mut health) = (Acks::new(), journal.health());
         assert!(append_durably(&journal, &acks, nth("doc", 1, 300)).await);
-        until(|| segment_paths(&disk.synced()).len() == 2, "a segment is prepared ahead").await;
+        until_prepared(&disk).await;
         disk.set_full(true);
         // The present segment and the prepared one can still be filled, and the journal says early that it is the last.
         let mut n = 1;
@@ -239,7 +239,7 @@ async fn s9_a_large_record_waits_for_room_too() {
     let (journal, _) = open(&disk).unwrap();
     let (acks, mut health) = (Acks::new(), journal.health());
     assert!(append_durably(&journal, &acks, nth("doc", 1, 300)).await);
-    until(|| segment_paths(&disk.synced()).len() == 2, "a segment is prepared ahead").await;
+    until_prepared(&disk).await;
     disk.set_full(true);
     let large = record("doc", 2, vec![7u8; 3 * SEGMENT_BYTES_MIN as usize]);
     journal.append(vec![large.clone()], Some(acks.clone())).await.unwrap();
