@@ -118,9 +118,9 @@ pub const ANSWER_BYTES_MAX: usize = 512 << 10;
 /// Size of the portions that a larger answer is cut into, bytes: y-sweet's client, which gives up after 3 s (WIRE g-s2),
 /// needs a line of 90 kB/s for it, the others one of 9 kB/s; and what a frame costs beside its bytes is nothing yet.
 pub const PORTION_BYTES: usize = 256 << 10;
-/// Largest answer that is cut for one peer alone, bytes; beyond it the cut of the whole document is used, which is shared,
-/// and portions of it that the peer knows are left out.
-pub const PORTIONS_OWN_BYTES_MAX: usize = 8 << 20;
+/// Bytes of shared portions that are kept while somebody takes them, however small the document has become; beyond it, as many
+/// as the document has twice. What was deleted since would be kept with them for as long as somebody is slow.
+pub const PORTIONS_SHARED_BYTES_MIN: usize = 8 << 20;
 /// How often what was added while portions went out may go out in portions itself; then it is sent whole, or a document
 /// that is edited faster than a line takes it would never be brought to its end.
 pub const PORTIONS_ROUNDS_MAX: u32 = 3;

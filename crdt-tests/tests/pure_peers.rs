@@ -286,7 +286,8 @@ impl World {
 
 fn simulate(habit: Habit, rng: &mut ChaCha8Rng) -> (Vec<String>, usize) {
     // Answers small and large for their lines (WIRE g5): the same peers, and the same promises.
-    let cut = Sizes { whole_max: rng.random_range(20..200), portion: rng.random_range(1..100), own_max: 150 };
+    let (whole_max, portion) = (rng.random_range(20..200), rng.random_range(1..100));
+    let cut = Sizes { whole_max, portion, shared_min: rng.random_range(0..2_000) };
     let sizes = if rng.random() { cut } else { Sizes::default() };
     let tiny = Shape { chunk: rng.random_range(1..40), collect: rng.random_range(1..80), collect_min: 1 };
     let shape = if rng.random() { tiny } else { Shape::default() };

@@ -9,14 +9,15 @@ use crdt_tests::sweep::sweep;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use weft::ids::{Access, PeerId, Seq};
+use weft::replica::encoded::Shape;
 use weft::replica::portions::Sizes;
 use weft::replica::{Effects, Event, Replica, Weight};
 use weft::wire::dialect::Dialect;
 use weft::wire::message::{ClientMessage, ServerMessage};
 use yrs::updates::encoder::Encode;
-use yrs::{Doc, ReadTxn, StateVector, Transact};
+use yrs::{Doc, ReadTxn, StateVector, Text, Transact};
 
-const SIZES: Sizes = Sizes { whole_max: 300, portion: 100, own_max: 1 << 20 };
+const SIZES: Sizes = Sizes { whole_max: 300, portion: 100, shared_min: 1 << 20 };
 
 fn handle(replica: &mut Replica, events: &[Event<'_>]) -> Effects {
     replica.handle(events, Instant::now())
@@ -136,12 +137,9 @@ fn g5_portions_lead_to_the_whole_and_what_comes_meanwhile_comes_at_the_end() {
 
 #[test]
 fn g5_whoever_comes_back_gets_the_rest_and_a_crowd_shares_one_cut() {
-    sweep(20, |seed, rng| {
+    sweep(20, |_, rng| {
         let author = long_author(rng);
         let mut replica = replica_of(&author);
-        // What is missing may be too large to be cut for one alone.
-        let own_max = if seed % 2 == 0 { 1 } else { 1 << 20 };
-        replica.cut_answers_by(Sizes { own_max, ..SIZES });
         let docs = [listener(), listener()];
         let [one, other] = [PeerId(1), PeerId(2)];
         let next = ask(&mut replica, one, &docs[0]);
@@ -156,6 +154,47 @@ fn g5_whoever_comes_back_gets_the_rest_and_a_crowd_shares_one_cut() {
         let rest = take(&mut replica, PeerId(3), next, &docs[0], usize::MAX);
         let bytes = |portions: &[Bytes]| portions.iter().map(Bytes::len).sum::<usize>();
         assert!(bytes(&rest) <= bytes(&whole[8..]) + 100, "{} for {}", bytes(&rest), bytes(&whole[8..]));
+        assert_eq!(view(&docs[0]), view(&author.doc));
+        assert_eq!(docs[0].transact().snapshot(), author.doc.transact().snapshot());
+    });
+}
+
+#[test]
+fn g5_who_is_slow_goes_on_alone_when_most_of_what_is_shared_is_deleted() {
+    sweep(20, |_, rng| {
+        let author = long_author(rng);
+        let mut replica = replica_of(&author);
+        replica.cut_answers_by(Sizes { shared_min: 0, ..SIZES });
+        replica.keep_by(Shape { chunk: 64, collect: 1 << 20, collect_min: 1 });
+        let docs = [listener(), listener()];
+        let [slow, quick] = [PeerId(1), PeerId(2)];
+        let next = ask(&mut replica, slow, &docs[0]);
+        let begun = take(&mut replica, slow, next, &docs[0], 8);
+        let next = ask(&mut replica, quick, &docs[1]);
+        let all = take(&mut replica, quick, next, &docs[1], usize::MAX);
+        assert!(begun.iter().zip(&all).all(|(a, b)| a.as_ptr() == b.as_ptr()), "the same bytes");
+        // A text that is most of the document comes and goes, and newcomers take what there is.
+        let text = author.doc.get_or_insert_text("a text that comes and goes");
+        for n in 0..6 {
+            let before = author.state_vector();
+            let mut txn = author.doc.transact_mut();
+            match text.len(&txn) {
+                0 => text.insert(&mut txn, 0, &format!("{n} {}", "long ".repeat(2_000))),
+                len => text.remove_range(&mut txn, 0, len),
+            }
+            drop(txn);
+            let news = author.diff(&before);
+            handle(&mut replica, &[Event::Offered(0, &news)]);
+            let (newcomer, doc) = (PeerId(10 + n), listener());
+            let next = ask(&mut replica, newcomer, &doc);
+            take(&mut replica, newcomer, next, &doc, usize::MAX);
+            assert_eq!(view(&doc), view(&author.doc));
+        }
+        let next = told(handle(&mut replica, &[Event::CaughtUp { peer: slow, lost: false }]), slow);
+        let rest = take(&mut replica, slow, next, &docs[0], usize::MAX);
+        let bytes = |portions: &[Bytes]| portions.iter().map(Bytes::len).sum::<usize>();
+        let whole = replica.state().len();
+        assert!(bytes(&begun) + bytes(&rest) <= whole + 2_000, "{} and {} of {whole}", bytes(&begun), bytes(&rest));
         assert_eq!(view(&docs[0]), view(&author.doc));
         assert_eq!(docs[0].transact().snapshot(), author.doc.transact().snapshot());
     });

@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::encoded::Shape;
 use super::peers::Peer;
-use super::portions::{Bringing, Portions, Sizes};
+use super::portions::{Bringing, Next, Shared, Sizes};
 use super::{Effects, Replica, Weight};
 use crate::ids::PeerId;
-use crate::limits::{ANSWERS_BYTES_MAX, ANSWERS_MAX, PORTIONS_ROUNDS_MAX};
+use crate::limits::{ANSWERS_BYTES_MAX, ANSWERS_MAX};
 use crate::wire::message::ServerMessage;
 use crate::wire::state_vector::{self, StateVector};
 use crate::wire::update;
@@ -41,14 +41,6 @@ impl Answers {
     }
 }
 
-/// What answers a question.
-enum Answer {
-    /// One update, for one frame.
-    Whole(Bytes),
-    /// More than one frame should hold.
-    InPortions(Arc<Portions>),
-}
-
 impl Replica {
     /// Answers a SyncStep1 with exactly one SyncStep2 (WIRE g2, g3).
     pub(super) fn answer(&mut self, id: PeerId, question: &[u8], effects: &mut Effects) {
@@ -60,7 +52,7 @@ impl Replica {
             }
             Some(_) => {
                 let known = Arc::new(state_vector::decode(question).unwrap_or_default());
-                self.bring(id, known, true, 0, effects)
+                self.bring(id, known, true, effects)
             }
         }
     }
@@ -73,7 +65,7 @@ impl Replica {
         }
         // An answer may have brought the content meanwhile, or it was only presence that was dropped.
         if peer.behind {
-            self.bring(id, peer.base.clone(), false, 0, effects);
+            self.bring(id, peer.base.clone(), false, effects);
         }
         if let Some(everyone) = self.awareness.everyone() {
             effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
@@ -81,43 +73,51 @@ impl Replica {
     }
 
     /// Sends a peer that knows `known` the rest, at once or the first portion of it (WIRE g5).
-    fn bring(&mut self, id: PeerId, known: Arc<StateVector>, asked: bool, rounds: u32, effects: &mut Effects) {
-        let answer = self.answer_to(&known, rounds);
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.base = known.clone();
-        match answer {
-            Answer::Whole(diff) => {
-                peer.follow(self.turn);
-                let message = if asked { ServerMessage::SyncStep2(diff) } else { ServerMessage::Update(diff) };
-                effects.send.push((id, message, Weight::Answer));
-            }
-            Answer::InPortions(portions) => {
-                peer.follows_since = None;
-                peer.bringing = Some(Bringing::new(portions, known, asked, rounds));
-                self.bring_on(id, effects)
-            }
+    fn bring(&mut self, id: PeerId, known: Arc<StateVector>, asked: bool, effects: &mut Effects) {
+        if self.content.diff_bytes(&known) <= self.sizes.whole_max {
+            return self.bring_rest(id, known, asked, effects);
         }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.follows_since = None;
+        peer.bringing = Some(Bringing::new(&known, asked, &self.content, &mut self.shared));
+        peer.base = known;
+        self.bring_on(id, effects)
+    }
+
+    /// Sends a peer that knows `known` the rest in one frame.
+    fn bring_rest(&mut self, id: PeerId, known: Arc<StateVector>, asked: bool, effects: &mut Effects) {
+        let diff = self.diff(&state_vector::encode(&known));
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.base = known;
+        peer.follow(self.turn);
+        let message = if asked { ServerMessage::SyncStep2(diff) } else { ServerMessage::Update(diff) };
+        effects.send.push((id, message, Weight::Answer));
     }
 
     /// The portion before has left: the next one, or the end.
     fn bring_on(&mut self, id: PeerId, effects: &mut Effects) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(mut bringing) = peer.bringing.take() else { return };
-        if let Some(portion) = bringing.next_portion() {
-            peer.bringing = Some(bringing);
-            effects.send.push((id, ServerMessage::Update(portion), Weight::Portion));
-            return;
-        }
-        let base = Arc::new(bringing.base());
-        if bringing.is_all(self.content.version) {
-            peer.base = base;
-            peer.follow(self.turn);
-            if bringing.asked {
-                let nothing = ServerMessage::SyncStep2(Bytes::from_static(update::EMPTY));
-                effects.send.push((id, nothing, Weight::Answer));
+        match bringing.next(&mut self.content, self.shared.as_mut(), &self.sizes) {
+            Ok(Next::Portion(portion)) => {
+                peer.bringing = Some(bringing);
+                effects.send.push((id, ServerMessage::Update(portion), Weight::Portion));
+                return;
             }
-        } else {
-            self.bring(id, base, bringing.asked, bringing.rounds + 1, effects);
+            Ok(Next::All(known)) => {
+                peer.base = Arc::new(known);
+                peer.follow(self.turn);
+                if bringing.asked {
+                    let nothing = ServerMessage::SyncStep2(Bytes::from_static(update::EMPTY));
+                    effects.send.push((id, nothing, Weight::Answer));
+                }
+            }
+            Ok(Next::Rest(known)) => self.bring_rest(id, Arc::new(known), bringing.asked, effects),
+            // What was walked once can be walked again.
+            Err(_) => {
+                let known = peer.base.clone();
+                self.bring_rest(id, known, bringing.asked, effects)
+            }
         }
         // It may have missed presence while its outbox was full.
         if let Some(everyone) = self.awareness.everyone() {
@@ -125,58 +125,14 @@ impl Replica {
         }
     }
 
-    /// What somebody lacks who knows `known`.
-    fn answer_to(&mut self, known: &StateVector, rounds: u32) -> Answer {
-        // A crowd that knows nothing is under way with one cut, whatever was added since: that comes at the end.
-        if known.is_empty()
-            && let Some(portions) = self.cut.upgrade()
-        {
-            return Answer::InPortions(portions);
+    /// Forgets the shared portions when nobody takes them any more, or most of them is not in the document any more; then
+    /// each who is under way goes on alone.
+    pub(super) fn forget_shared(&mut self) {
+        let is_over = |shared: &mut Shared| shared.is_idle() || shared.is_stale(&self.content.structs, &self.sizes);
+        let Some(shared) = self.shared.take_if(is_over).filter(|shared| !shared.is_idle()) else { return };
+        for peer in self.peers.values_mut() {
+            peer.bringing.iter_mut().for_each(|bringing| bringing.leave(&shared, &self.content));
         }
-        let question = state_vector::encode(known);
-        self.renew_answers();
-        if let Some(diff) = self.answers.diff(&question).filter(|diff| diff.len() <= self.sizes.whole_max) {
-            return Answer::Whole(diff);
-        }
-        let diff = self.content.diff(known);
-        if diff.len() <= self.sizes.whole_max || rounds >= PORTIONS_ROUNDS_MAX {
-            let diff = Bytes::from(diff);
-            self.answers.keep(question, diff.clone());
-            return Answer::Whole(diff);
-        }
-        if diff.len() > self.sizes.own_max
-            && !known.is_empty()
-            && let Some(portions) = self.cut_whole()
-        {
-            return Answer::InPortions(portions);
-        }
-        match self.cut(&diff) {
-            Some(portions) => {
-                if known.is_empty() {
-                    self.cut = Arc::downgrade(&portions);
-                }
-                Answer::InPortions(portions)
-            }
-            None => Answer::Whole(diff.into()),
-        }
-    }
-
-    /// The whole document, cut; the same for all as long as one of them is under way with it.
-    fn cut_whole(&mut self) -> Option<Arc<Portions>> {
-        if let Some(portions) = self.cut.upgrade() {
-            return Some(portions);
-        }
-        let state = self.content.diff(&StateVector::new());
-        let portions = self.cut(&state);
-        if let Some(portions) = &portions {
-            self.cut = Arc::downgrade(portions);
-        }
-        portions
-    }
-
-    fn cut(&mut self, update: &[u8]) -> Option<Arc<Portions>> {
-        let (clocks, _) = self.clocks();
-        Portions::cut(update, self.sizes.portion, clocks, self.content.version).map(Arc::new)
     }
 
     /// Cuts answers by other sizes than [`Sizes::default`], for tests.

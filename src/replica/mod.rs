@@ -17,15 +17,16 @@ pub mod event;
 pub mod gate;
 pub mod live;
 pub mod nesting;
+pub mod order;
 pub mod parked;
 pub mod peers;
 pub mod pieces;
 pub mod portions;
 pub mod size;
 pub mod steps;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Weak;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -41,15 +42,16 @@ use self::gate::{Gated, Parked, Trait, gate, gate_telling};
 use self::nesting::{Misplaced, Nesting};
 use self::parked::{Parking, ParkingLot, Share};
 use self::peers::Peer;
-use self::portions::{Portions, Sizes};
+use self::portions::{Shared, Sizes};
 use self::size::SizeMax;
+use self::turn::Turn;
 use crate::ids::{Access, ClientId, Clock, PeerId, Seq};
 use crate::wire::WireError;
 use crate::wire::close::CloseReason;
 use crate::wire::dialect::Dialect;
 use crate::wire::message::{ClientMessage, ServerMessage};
 use crate::wire::state_vector::{self, StateVector};
-use crate::wire::update::{self, Builder};
+use crate::wire::update;
 
 /// This node's live copy of a document.
 ///
@@ -69,7 +71,7 @@ pub struct Replica {
     /// Answers of the current state, so that equal questions are answered once.
     answers: Answers,
     /// The whole document in portions, while somebody is under way with it.
-    cut: Weak<Portions>,
+    shared: Option<Shared>,
     sizes: Sizes,
 }
 
@@ -120,28 +122,6 @@ pub struct Census {
     pub present: usize,
 }
 
-/// What one turn has gathered before it is integrated.
-#[derive(Default)]
-struct Turn<'a> {
-    /// The only update so far, if it can be used as it is.
-    one: Option<(&'a [u8], Gated<'a>)>,
-    many: Builder,
-    senders: Vec<PeerId>,
-    parked: Vec<Bytes>,
-    /// Ticks that became known, whose arrival may let parked updates go on.
-    advanced: Vec<(ClientId, Clock)>,
-    /// Something in it did not come from one of the senders.
-    freed: bool,
-    asks: Vec<(PeerId, &'a [u8])>,
-    /// Who may have written something that wants to be confirmed.
-    confirming: BTreeSet<PeerId>,
-    acks: Vec<(PeerId, Bytes)>,
-    returned: Vec<PeerId>,
-    offered: Vec<(u64, Offered)>,
-    /// The document is to exist afterwards.
-    creates: bool,
-}
-
 /// Why an offered update was not taken.
 enum Refusal {
     Malformed,
@@ -187,7 +167,7 @@ impl Replica {
             turn: 0,
             waiting: BTreeSet::new(),
             answers: Answers::default(),
-            cut: Weak::new(),
+            shared: None,
             sizes: Sizes::default(),
         })
     }
@@ -273,6 +253,7 @@ impl Replica {
             }
         }
         self.finish(turn, &mut effects);
+        self.forget_shared();
         let expiry = self.awareness.expire(now);
         let (presence, more) = self.awareness.announce(now);
         effects.presence = presence;
@@ -615,8 +596,18 @@ impl Content {
 
     /// What somebody lacks who knows `known`.
     fn diff(&mut self, known: &StateVector) -> Vec<u8> {
-        let delete_set = self.delete_set.get_or_insert_with(|| self.deleted.encode().into());
-        self.structs.diff(known, delete_set)
+        let delete_set = self.delete_set();
+        self.structs.diff(known, &delete_set)
+    }
+
+    /// About how many bytes that is, found without making it.
+    fn diff_bytes(&mut self, known: &StateVector) -> usize {
+        self.structs.diff_bytes(known) + self.delete_set().len()
+    }
+
+    /// The delete set as it ends an update.
+    fn delete_set(&mut self) -> Bytes {
+        self.delete_set.get_or_insert_with(|| self.deleted.encode().into()).clone()
     }
 
     /// Forgets some of what is deleted; whether there was some.
@@ -740,54 +731,5 @@ impl Content {
                 }
             }
         }
-    }
-}
-
-impl<'a> Turn<'a> {
-    fn add(&mut self, update: &'a [u8], gated: Gated<'a>) {
-        if gated.is_empty() {
-            return;
-        }
-        if gated.whole && self.one.is_none() && self.many.is_empty() {
-            self.one = Some((update, gated));
-            return;
-        }
-        self.spill();
-        add_to(&mut self.many, &gated);
-    }
-
-    /// Moves the only update in with the others.
-    fn spill(&mut self) {
-        if let Some((_, gated)) = self.one.take() {
-            add_to(&mut self.many, &gated);
-        }
-    }
-
-    /// Takes over the content of a turn that lived shorter. What it parked again is the caller's concern.
-    fn absorb(&mut self, other: Turn<'_>) {
-        self.freed = true;
-        self.spill();
-        if let Some((_, gated)) = &other.one {
-            add_to(&mut self.many, gated);
-        }
-        self.many.append(other.many);
-    }
-
-    /// The turn's content as one update; `None` when there is none.
-    fn merged(&mut self) -> Option<Bytes> {
-        if let Some((update, _)) = self.one.take() {
-            return Some(Bytes::copy_from_slice(update));
-        }
-        let many = std::mem::take(&mut self.many);
-        (!many.is_empty()).then(|| many.finish().into())
-    }
-}
-
-fn add_to(builder: &mut Builder, gated: &Gated<'_>) {
-    for run in &gated.runs {
-        builder.structs(run.client, run.from, run.structs, &[&run.head, run.rest]);
-    }
-    for &(client, from, to) in &gated.deletes {
-        builder.delete(client, from, to);
     }
 }

@@ -5,15 +5,21 @@
 //! the one before it has left for the socket. The end is a SyncStep2 with what was added meanwhile. What came before a
 //! line was cut is the client's: its next question says so.
 //!
-//! The cut of a whole document is shared by all who are under way with it, and lives as long as any of them is.
+//! A portion is made when somebody is to have it, from the document as it is then, so that nobody waits for a large document
+//! to be walked through, and whoever leaves in the middle has cost no more than he was given. Those who know nothing, a crowd
+//! as a rule, share theirs ([`Shared`]).
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use super::pieces::Pieces;
+use super::Content;
+use super::encoded::Encoded;
+use super::order::{Order, Piece, Rows};
+use super::pieces::cut_deletes;
 use crate::ids::{ClientId, Clock};
-use crate::limits::{ANSWER_BYTES_MAX, PORTION_BYTES, PORTIONS_OWN_BYTES_MAX};
+use crate::limits::{ANSWER_BYTES_MAX, PORTION_BYTES, PORTIONS_ROUNDS_MAX, PORTIONS_SHARED_BYTES_MIN};
 use crate::wire::WireError;
 use crate::wire::state_vector::StateVector;
 use crate::wire::update::Walker;
@@ -25,24 +31,86 @@ pub struct Sizes {
     pub whole_max: usize,
     /// A portion is about so large, bytes.
     pub portion: usize,
-    /// A larger answer is not cut for one peer alone, bytes.
-    pub own_max: usize,
+    /// As many bytes of shared portions are kept at least, and as the document has twice.
+    pub shared_min: usize,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { whole_max: ANSWER_BYTES_MAX, portion: PORTION_BYTES, own_max: PORTIONS_OWN_BYTES_MAX }
+        Self { whole_max: ANSWER_BYTES_MAX, portion: PORTION_BYTES, shared_min: PORTIONS_SHARED_BYTES_MIN }
     }
 }
 
-/// An update, cut.
-#[derive(Debug)]
-pub struct Portions {
-    list: Vec<Portion>,
-    /// What the document held when it was cut.
-    clocks: Arc<StateVector>,
-    /// Its version then.
+/// The way from what somebody knows to what the document holds.
+#[derive(Debug, Default)]
+pub struct Cut {
+    order: Order,
+    /// What is known at its end.
+    clocks: StateVector,
+    /// Version of the document that it leads to.
     version: u64,
+    /// The deletes of that version, once they were reached.
+    deletes: Option<VecDeque<Vec<u8>>>,
+}
+
+impl Cut {
+    /// Leads from `known` to what `content` holds now.
+    pub(super) fn new(known: StateVector, content: &Content) -> Self {
+        let mut cut = Self { clocks: known, ..Self::default() };
+        cut.lead_on(content);
+        cut
+    }
+
+    /// Leads on to what `content` holds now.
+    fn lead_on(&mut self, content: &Content) {
+        for (&client, &end) in &content.clocks {
+            let known = self.clocks.entry(client).or_default();
+            self.order.extend(client, *known, end);
+            *known = end.max(*known);
+        }
+        (self.version, self.deletes) = (content.version, None);
+    }
+
+    /// Whether it leads to what the document holds now, deletes and all.
+    fn is_all(&self, content: &Content) -> bool {
+        self.version == content.version
+    }
+
+    /// The next portion; `None` at the end, and when no more than one frame is missing to the state of now. While it leads
+    /// elsewhere and more is missing, it leads on, and `rounds` counts that.
+    ///
+    /// # Errors
+    /// Only when the document's bytes were not validated.
+    fn next(&mut self, content: &mut Content, sizes: &Sizes, rounds: &mut u32) -> Result<Option<Piece>, WireError> {
+        loop {
+            if let Some(piece) = self.order.next_piece(&mut Rows::new(&content.structs), sizes.portion)? {
+                return Ok(Some(piece));
+            }
+            if self.is_all(content) {
+                let deletes = match &mut self.deletes {
+                    Some(deletes) => deletes,
+                    None => self.deletes.insert(cut_deletes(Walker::start(&content.delete_set()), sizes.portion)?),
+                };
+                return Ok(deletes.pop_front().map(|update| Piece { update, ends: Vec::new() }));
+            }
+            if *rounds >= PORTIONS_ROUNDS_MAX || content.diff_bytes(&self.clocks) <= sizes.whole_max {
+                return Ok(None);
+            }
+            *rounds += 1;
+            self.lead_on(content);
+        }
+    }
+}
+
+/// The portions of the whole document, which those who know nothing take one after the other, each at its own pace.
+#[derive(Debug)]
+pub struct Shared {
+    cut: Cut,
+    made: Vec<Portion>,
+    /// Of all that were made.
+    bytes: usize,
+    /// Held by those who are under way.
+    in_use: Weak<()>,
 }
 
 #[derive(Debug)]
@@ -50,88 +118,116 @@ struct Portion {
     update: Bytes,
     /// Behind the last tick that it brings of each client.
     ends: Vec<(ClientId, Clock)>,
-    deletes: bool,
 }
 
-impl Portions {
-    /// Cuts `update`, which leads to `clocks`. `None` when that cannot be done, because a single value in it is larger
-    /// than any message.
-    pub fn cut(update: &[u8], portion: usize, clocks: Arc<StateVector>, version: u64) -> Option<Self> {
-        let mut pieces = Pieces::new(update, portion).ok()?;
-        let mut list = Vec::new();
-        while let Some(piece) = pieces.next_piece().ok()? {
-            list.push(Portion::new(piece).ok()?);
-        }
-        Some(Self { list, clocks, version })
-    }
-}
-
-impl Portion {
-    fn new(update: Vec<u8>) -> Result<Self, WireError> {
-        let (mut walker, sections) = Walker::new(&update)?;
-        let mut ends = Vec::new();
-        for _ in 0..sections {
-            let section = walker.section()?;
-            let mut clock = section.clock;
-            for _ in 0..section.structs {
-                clock = walker.next(section.client, clock)?.end();
-            }
-            ends.push((section.client, clock));
-        }
-        let mut deletes = false;
-        walker.delete_set(|_, _, _| deletes = true)?;
-        Ok(Self { update: update.into(), ends, deletes })
+impl Shared {
+    /// Whether nobody is under way any more.
+    pub fn is_idle(&self) -> bool {
+        self.in_use.strong_count() == 0
     }
 
-    /// Whether there is nothing in it for somebody who knows so much.
-    fn is_known(&self, known: &StateVector) -> bool {
-        let knows = |(client, end): &(ClientId, Clock)| known.get(client).is_some_and(|clock| clock >= end);
-        !self.deletes && self.ends.iter().all(knows)
+    /// Whether so much of it is there that it may be mostly what the document holds no more.
+    pub(super) fn is_stale(&self, structs: &Encoded, sizes: &Sizes) -> bool {
+        self.bytes > sizes.shared_min.saturating_add(structs.bytes().saturating_mul(2))
+    }
+
+    /// What somebody knows who has had `next` portions.
+    fn known(&self, next: usize) -> StateVector {
+        let mut known = StateVector::new();
+        // A client's ticks come in order.
+        self.made.iter().take(next).for_each(|portion| known.extend(portion.ends.iter().copied()));
+        known
     }
 }
 
 /// One peer's way through the portions.
 #[derive(Debug)]
 pub struct Bringing {
-    portions: Arc<Portions>,
-    next: usize,
-    /// What its peer knew before.
-    known: Arc<StateVector>,
+    way: Way,
     /// It has asked, so that a SyncStep2 is the end.
     pub asked: bool,
     /// How often more was added in the time that it took than fits one frame.
-    pub rounds: u32,
+    rounds: u32,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// With all who know nothing.
+    Shared { next: usize, _in_use: Arc<()> },
+    /// Alone.
+    Own(Box<Cut>),
+}
+
+/// What comes next for a peer.
+pub enum Next {
+    /// A portion.
+    Portion(Bytes),
+    /// It has had all there is.
+    All(StateVector),
+    /// What is missing to what it knows fits one frame, or has to.
+    Rest(StateVector),
 }
 
 impl Bringing {
-    /// From the beginning, for a peer that knows `known`.
-    pub fn new(portions: Arc<Portions>, known: Arc<StateVector>, asked: bool, rounds: u32) -> Self {
-        Self { portions, next: 0, known, asked, rounds }
+    /// To a peer that knows `known`.
+    pub(super) fn new(known: &StateVector, asked: bool, content: &Content, shared: &mut Option<Shared>) -> Self {
+        let way = if known.is_empty() {
+            let shared = shared.get_or_insert_with(|| Shared {
+                cut: Cut::new(StateVector::new(), content),
+                made: Vec::new(),
+                bytes: 0,
+                in_use: Weak::new(),
+            });
+            let in_use = shared.in_use.upgrade().unwrap_or_default();
+            shared.in_use = Arc::downgrade(&in_use);
+            Way::Shared { next: 0, _in_use: in_use }
+        } else {
+            Way::Own(Box::new(Cut::new(known.clone(), content)))
+        };
+        Self { way, asked, rounds: 0 }
     }
 
-    /// The next portion in which there is something for the peer.
-    pub fn next_portion(&mut self) -> Option<Bytes> {
-        while let Some(portion) = self.portions.list.get(self.next) {
-            self.next += 1;
-            if !portion.is_known(&self.known) {
-                return Some(portion.update.clone());
+    /// Goes on alone from where it is on the way that was shared.
+    pub(super) fn leave(&mut self, shared: &Shared, content: &Content) {
+        if let Way::Shared { next, .. } = self.way {
+            self.way = Way::Own(Box::new(Cut::new(shared.known(next), content)));
+        }
+    }
+
+    /// What comes next; the portion before has left.
+    ///
+    /// # Errors
+    /// Only when the document's bytes were not validated.
+    pub(super) fn next(
+        &mut self,
+        content: &mut Content,
+        shared: Option<&mut Shared>,
+        sizes: &Sizes,
+    ) -> Result<Next, WireError> {
+        let cut = match (&mut self.way, shared) {
+            (Way::Own(cut), _) => {
+                if let Some(piece) = cut.next(content, sizes, &mut self.rounds)? {
+                    return Ok(Next::Portion(piece.update.into()));
+                }
+                &**cut
             }
-        }
-        None
-    }
-
-    /// What the peer knows when it has had all of them.
-    pub fn base(&self) -> StateVector {
-        let mut base = StateVector::clone(&self.known);
-        for (client, clock) in &*self.portions.clocks {
-            let known = base.entry(*client).or_default();
-            *known = (*known).max(*clock);
-        }
-        base
-    }
-
-    /// Whether the document has got nothing since it was cut.
-    pub fn is_all(&self, version: u64) -> bool {
-        self.portions.version == version
+            (Way::Shared { next, .. }, Some(shared)) => {
+                if *next == shared.made.len()
+                    && let Some(Piece { update, ends }) = shared.cut.next(content, sizes, &mut self.rounds)?
+                {
+                    shared.bytes += update.len();
+                    shared.made.push(Portion { update: update.into(), ends });
+                }
+                if let Some(portion) = shared.made.get(*next) {
+                    *next += 1;
+                    return Ok(Next::Portion(portion.update.clone()));
+                }
+                &shared.cut
+            }
+            // It is there as long as somebody is under way.
+            (Way::Shared { .. }, None) => return Ok(Next::Rest(StateVector::new())),
+        };
+        let known = cut.clocks.clone();
+        Ok(if cut.is_all(content) { Next::All(known) } else { Next::Rest(known) })
     }
 }

@@ -603,6 +603,11 @@ impl Builder {
         }
     }
 
+    /// Whose structs were added.
+    pub fn clients(&self) -> impl Iterator<Item = ClientId> + '_ {
+        self.sections.keys().copied()
+    }
+
     /// Adds a delete range, `from..to` clock ticks of `client`.
     pub fn delete(&mut self, client: ClientId, from: Clock, to: Clock) {
         self.deletes.entry(client).or_default().push((from, to));
