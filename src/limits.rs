@@ -112,6 +112,9 @@ pub const IDLE_AFTER: Duration = Duration::from_secs(30);
 pub const ANSWERS_MAX: usize = 8;
 /// Bytes of those answers; the last one is remembered whatever its size.
 pub const ANSWERS_BYTES_MAX: usize = 4 << 20;
+/// How long answers are remembered that nobody asks for any more. A crowd that comes back asks within moments; a document that
+/// is merely open would have its content in memory twice.
+pub const ANSWERS_KEPT_FOR: Duration = Duration::from_secs(1);
 /// Largest answer sent as one frame, bytes. A frame counts only when it is complete, and clients give up after 30 s without
 /// one (WIRE g5): a line that needs longer for this takes less than 18 kB/s.
 pub const ANSWER_BYTES_MAX: usize = 512 << 10;

@@ -2,7 +2,7 @@
 //!
 //! The checkers know nothing of how the replica works: they compare with a yrs document that was told everything in order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crdt_tests::author::{Author, Habit, apply, listener, view};
@@ -11,6 +11,7 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use weft::ids::{Access, ClientId, PeerId, Seq};
+use weft::limits::ANSWERS_KEPT_FOR;
 use weft::replica::content::Content;
 use weft::replica::encoded::Shape;
 use weft::replica::{Effects, Event, Replica};
@@ -291,4 +292,33 @@ fn what_waits_goes_on_when_its_beginning_comes_by_another_way() {
         assert_eq!((census.clocks, census.parked_updates), ([(ClientId(5), 2)].into(), 0));
         server.restart();
     }
+}
+
+#[test]
+fn a_crowd_shares_one_answer_which_is_forgotten_when_nobody_asks_any_more() {
+    let mut replica = Replica::new();
+    let update = crdt_tests::message::Writer::new(5).append(&"a text ".repeat(1_000));
+    let start = Instant::now();
+    replica.handle(&[Event::Offered(0, &update)], start);
+    let mut ask = |number, now| {
+        let peer = PeerId(number);
+        let events = [
+            Event::Joined(peer, Access::Write, Dialect::YWebsocket),
+            Event::Message(peer, ClientMessage::SyncStep1(&[0])),
+        ];
+        let effects = replica.handle(&events, now);
+        let answer = effects.send.into_iter().find_map(|(_, message, _)| match message {
+            ServerMessage::SyncStep2(answer) => Some(answer),
+            _ => None,
+        });
+        (answer.expect("an answer"), effects.wake_at.expect("there is something to forget"))
+    };
+    let (first, _) = ask(1, start);
+    let (second, forget_at) = ask(2, start + ANSWERS_KEPT_FOR / 2);
+    assert_eq!(first.as_ptr(), second.as_ptr(), "the same bytes");
+    drop((first, ask(3, forget_at - Duration::from_millis(1))));
+    let forget_at = forget_at + ANSWERS_KEPT_FOR;
+    assert!(!second.is_unique(), "kept as long as somebody asks");
+    let effects = replica.handle(&[Event::Timer], forget_at);
+    assert!(second.is_unique() && effects.wake_at.is_none(), "and then forgotten");
 }

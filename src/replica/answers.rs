@@ -2,6 +2,7 @@
 //! [`super::portions`]. Equal questions are answered once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -10,7 +11,7 @@ use super::peers::Peer;
 use super::portions::{Bringing, Next, Shared, Sizes};
 use super::{Effects, Replica, Weight};
 use crate::ids::PeerId;
-use crate::limits::{ANSWERS_BYTES_MAX, ANSWERS_MAX};
+use crate::limits::{ANSWERS_BYTES_MAX, ANSWERS_KEPT_FOR, ANSWERS_MAX};
 use crate::wire::message::ServerMessage;
 use crate::wire::state_vector::{self, StateVector};
 use crate::wire::update;
@@ -22,14 +23,19 @@ pub(super) struct Answers {
     clocks: Option<(Arc<StateVector>, Bytes)>,
     /// By the question's bytes. Cleared when the state changes; a storm of reconnects asks the same few.
     diffs: Vec<(Vec<u8>, Bytes)>,
+    /// When somebody last asked for one of them; `None` in this turn.
+    asked_at: Option<Instant>,
 }
 
 impl Answers {
-    fn diff(&self, question: &[u8]) -> Option<Bytes> {
-        self.diffs.iter().find(|(asked, _)| asked == question).map(|(_, diff)| diff.clone())
+    fn diff(&mut self, question: &[u8]) -> Option<Bytes> {
+        let (_, diff) = self.diffs.iter().find(|(asked, _)| asked == question)?;
+        self.asked_at = None;
+        Some(diff.clone())
     }
 
     fn keep(&mut self, question: Vec<u8>, diff: Bytes) {
+        self.asked_at = None;
         let kept = &mut self.diffs;
         kept.push((question, diff));
         // The last one stays whatever its size: it is the one that a storm of newcomers asks for.
@@ -38,6 +44,15 @@ impl Answers {
         {
             kept.remove(0);
         }
+    }
+
+    /// Forgets what nobody has asked for any more in [`ANSWERS_KEPT_FOR`], and says when there will be something to forget.
+    fn forget(&mut self, version: u64, now: Instant) -> Option<Instant> {
+        let until = *self.asked_at.get_or_insert(now) + ANSWERS_KEPT_FOR;
+        if self.version != version || until <= now {
+            self.diffs = Vec::new();
+        }
+        (!self.diffs.is_empty()).then_some(until)
     }
 }
 
@@ -86,7 +101,13 @@ impl Replica {
 
     /// Sends a peer that knows `known` the rest in one frame.
     fn bring_rest(&mut self, id: PeerId, known: Arc<StateVector>, asked: bool, effects: &mut Effects) {
-        let diff = self.diff(&state_vector::encode(&known));
+        self.renew_answers();
+        let question = state_vector::encode(&known);
+        let diff = self.answers.diff(&question).unwrap_or_else(|| {
+            let diff = Bytes::from(self.content.diff(&known));
+            self.answers.keep(question, diff.clone());
+            diff
+        });
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.base = known;
         peer.follow(self.turn);
@@ -153,9 +174,12 @@ impl Replica {
             return diff;
         }
         let known = state_vector::decode(question).unwrap_or_default();
-        let diff = Bytes::from(self.content.diff(&known));
-        self.answers.keep(question.to_vec(), diff.clone());
-        diff
+        self.content.diff(&known).into()
+    }
+
+    /// Forgets answers that nobody asks for any more; when to do so next.
+    pub(super) fn forget_answers(&mut self, now: Instant) -> Option<Instant> {
+        self.answers.forget(self.content.version, now)
     }
 
     /// The state vector, and its bytes.

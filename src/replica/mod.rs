@@ -257,7 +257,7 @@ impl Replica {
         let expiry = self.awareness.expire(now);
         let (presence, more) = self.awareness.announce(now);
         effects.presence = presence;
-        effects.wake_at = expiry.into_iter().chain(more).min();
+        effects.wake_at = [expiry, more, self.forget_answers(now)].into_iter().flatten().min();
         effects
     }
 
