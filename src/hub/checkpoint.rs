@@ -182,6 +182,13 @@ impl Inner {
         }
     }
 
+    /// Has `doc` folded some time if its log has grown long: nobody may have come to that before the server was stopped.
+    pub(super) fn suggest_fold(&self, doc: &DocName, head: &DocHead) {
+        if is_worth_folding(head) {
+            self.compactions.suggest(vec![(doc.clone(), head.clone())]);
+        }
+    }
+
     /// Folds suggested documents, one after the other.
     pub(super) async fn compact_forever(self: Arc<Self>) {
         loop {

@@ -626,6 +626,8 @@ async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Form, HubError
         if let Some(tombstone) = Tombstone::of(&stored.head) {
             return Ok(Form::Deleted(tombstone));
         }
+        // Who opens it next shall have it sooner.
+        hub.suggest_fold(&doc, &stored.head);
         let log = stored.log.iter().map(|(_, update)| update);
         let updates = stored.snapshot.iter().chain(log).map(|update| &update[..]);
         let replica = Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(&doc, &e))?;

@@ -461,3 +461,22 @@ async fn admins_see_import_and_compact() {
     assert_eq!(hub.text(&name("d")).await.unwrap(), before);
     assert!(!hub.compact(&name("d"), false).await.unwrap().written, "there is nothing left to fold");
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_came_to_fold_is_folded_once_its_document_is_opened() {
+    let (dir, store) = (TempDir::new().unwrap(), Arc::new(MemoryStore::new()));
+    let options = || HubOptions { checkpoint_every: Duration::from_secs(3_600), ..HubOptions::default() };
+    let hub = start(&dir, store.clone(), options()).await;
+    let typist = Typist::new(7);
+    hub.import(&name("d"), typist.types(&"long ".repeat(20_000)).into()).await.unwrap();
+    hub.drain().await.unwrap();
+    drop(hub);
+    let head = store.head(&name("d")).unwrap().unwrap();
+    assert_eq!((head.snapshot_bytes, head.log_records), (0, 1), "the server was stopped before it was folded");
+
+    let hub = start(&dir, store.clone(), options()).await;
+    let (reader, reads) = join(&hub, "d");
+    sync(&reader, &reads).await;
+    until("it is folded", || store.head(&name("d")).unwrap().unwrap().log_records == 0).await;
+    assert_eq!(reads.text().len(), 100_000);
+}
