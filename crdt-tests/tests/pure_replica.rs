@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crdt_tests::author::{Author, Habit, apply, listener, view};
+use crdt_tests::load::text;
 use crdt_tests::sweep::sweep;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use weft::ids::{Access, ClientId, PeerId, Seq};
-use weft::limits::ANSWERS_KEPT_FOR;
+use weft::limits::{ANSWERS_KEPT_FOR, CHUNK_BYTES};
 use weft::replica::content::Content;
 use weft::replica::encoded::Shape;
 use weft::replica::{Effects, Event, Replica};
@@ -21,7 +22,7 @@ use weft::wire::message::{ClientMessage, ServerMessage};
 use weft::wire::update::{self, Walker};
 use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
-use yrs::{Doc, ReadTxn, StateVector, Transact};
+use yrs::{Doc, ReadTxn, StateVector, Text, Transact};
 
 /// The server: a replica, its log as the journal would hold it, and nothing else.
 struct Server {
@@ -321,4 +322,51 @@ fn a_crowd_shares_one_answer_which_is_forgotten_when_nobody_asks_any_more() {
     assert!(!second.is_unique(), "kept as long as somebody asks");
     let effects = replica.handle(&[Event::Timer], forget_at);
     assert!(second.is_unique() && effects.wake_at.is_none(), "and then forgotten");
+}
+
+/// What lies in many structs as it is stored is neither walked through twice nor copied when it is loaded.
+#[test]
+fn what_was_stored_whole_is_held_as_it_is_and_goes_on_as_any_other() {
+    let history = text::own_history(usize::MAX);
+    let collected = Shape { collect: 1 << 20, collect_min: 1, ..Shape::default() };
+    let stored = Bytes::from(Replica::load([&history.state[..]], Seq(1)).unwrap().state().to_vec());
+    assert!(stored.len() > 8 * CHUNK_BYTES, "{} bytes are many structs", stored.len());
+    let mut replica = Replica::load([&stored], Seq(1)).unwrap();
+    assert!(!stored.is_unique(), "its bytes are held");
+    let mut copied = Replica::load([&stored[..]], Seq(1)).unwrap();
+    assert_eq!(replica.state(), stored);
+    assert_eq!(copied.state(), stored);
+
+    // Somebody types on, cuts what was stored, and deletes it.
+    let expected = listener();
+    apply(&expected, &stored);
+    let written = expected.get_or_insert_text("text");
+    let mut size = 0;
+    for round in 0..40 {
+        let before = expected.transact().state_vector();
+        let mut txn = expected.transact_mut();
+        let len = written.len(&txn);
+        written.insert(&mut txn, len / 3 * (round % 3), "edit");
+        if round > 30 {
+            written.remove_range(&mut txn, 0, len / 4);
+        }
+        drop(txn);
+        let news = expected.transact().encode_state_as_update_v1(&before);
+        for replica in [&mut replica, &mut copied] {
+            replica.handle(&[Event::Offered(0, &news)], Instant::now());
+            let behind = listener();
+            apply(&behind, &stored);
+            let knows = behind.transact().state_vector().encode_v1();
+            apply(&behind, &replica.diff(&knows));
+            assert_eq!(view(&behind), view(&expected));
+        }
+        if round == 30 {
+            replica.keep_by(collected);
+            copied.keep_by(collected);
+            size = replica.state().len();
+        }
+    }
+    assert!(replica.state().len() < size, "what was deleted is gone");
+    assert!(stored.is_unique(), "so nothing is left of what was stored");
+    assert_eq!(replica.state(), copied.state());
 }

@@ -629,7 +629,7 @@ async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Form, HubError
         // Who opens it next shall have it sooner.
         hub.suggest_fold(&doc, &stored.head);
         let log = stored.log.iter().map(|(_, update)| update);
-        let updates = stored.snapshot.iter().chain(log).map(|update| &update[..]);
+        let updates = stored.snapshot.iter().chain(log);
         let replica = Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(&doc, &e))?;
         Ok(Form::Live(Box::new(replica.bounded(hub.options.size_max))))
     });

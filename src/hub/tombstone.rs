@@ -164,7 +164,7 @@ impl Task {
 
     /// The document made anew from the imports in `batch`; `None` if they bring nothing, are refused, or cannot be kept.
     async fn recreate(&mut self, tombstone: Tombstone, batch: &mut Batch) -> Option<Replica> {
-        let mut replica = Replica::load([], tombstone.seq).ok()?.bounded(self.hub.options.size_max);
+        let mut replica = Replica::load([&[][..]; 0], tombstone.seq).ok()?.bounded(self.hub.options.size_max);
         self.recreating = true;
         self.turn(&mut replica, batch).await;
         self.recreating = false;

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::content;
-use super::encoded::ByYrs;
+use super::encoded::{ByYrs, Encoded};
 use super::live::{IntegrateError, Live};
 use super::{Content, LoadError};
 use crate::limits::INTEGRATE_UPDATES_MAX;
@@ -77,7 +77,9 @@ pub fn squash<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded,
 
 /// What a fold of `log` elsewhere came to, once it is certain that it has the same history: as [`verify`] without the content.
 pub fn same_history<'a>(log: impl IntoIterator<Item = &'a [u8]>, folded: Vec<Bytes>) -> Result<Folded, FoldError> {
-    let content = Content::load(log)?;
+    let mut content = Content::load(log)?;
+    // Only its history is compared, and it may be large.
+    content.structs = Encoded::default();
     compare_histories(&content, &folded)?;
     Ok(Folded { updates: folded, clocks: content.clocks })
 }
@@ -153,7 +155,7 @@ fn replay<'a>(
 }
 
 fn compare_histories(content: &Content, folded: &[Bytes]) -> Result<(), FoldError> {
-    let again = Content::load(folded.iter().map(|update| &update[..]))?;
+    let again = Content::load(folded)?;
     if again.clocks != content.clocks {
         return Err(FoldError::Differs("state vector"));
     }

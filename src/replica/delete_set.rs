@@ -74,6 +74,51 @@ impl DeleteSet {
         }
     }
 
+    /// Gives the parts of all of these that are not in the set, in their order. Fastest where they rise.
+    pub fn for_each_missing_of(
+        &self,
+        ranges: &[(ClientId, Clock, Clock)],
+        mut part: impl FnMut(ClientId, Clock, Clock),
+    ) {
+        /// Ranges of the set that are passed over before it is cheaper to search.
+        const STEPS_MAX: u32 = 8;
+        for ranges in ranges.chunk_by(|a, b| a.0 == b.0 && a.2 <= b.1) {
+            let Some(&(client, ..)) = ranges.first() else { continue };
+            let Some(held) = self.clients.get(&client) else {
+                ranges.iter().filter(|(_, from, to)| from < to).for_each(|&(client, from, to)| part(client, from, to));
+                continue;
+            };
+            let mut rest = held.range(0..).peekable();
+            for &(_, from, to) in ranges {
+                let mut steps = 0;
+                while rest.next_if(|(_, end)| **end <= from).is_some() {
+                    steps += 1;
+                    if steps == STEPS_MAX {
+                        let first = held.range(..=from).next_back().map_or(from, |(&start, _)| start);
+                        rest = held.range(first..).peekable();
+                    }
+                }
+                let mut at = from;
+                // The last of them may reach into the next range asked for.
+                while let Some(&(&start, &end)) = rest.peek()
+                    && start < to
+                {
+                    if start > at {
+                        part(client, at, start);
+                    }
+                    at = at.max(end);
+                    if end > to {
+                        break;
+                    }
+                    rest.next();
+                }
+                if at < to {
+                    part(client, at, to);
+                }
+            }
+        }
+    }
+
     /// Whether some of `from..to` is in the set.
     pub fn touches(&self, client: ClientId, from: Clock, to: Clock) -> bool {
         let before = self.clients.get(&client).and_then(|ranges| ranges.range(..to).next_back());
@@ -115,6 +160,27 @@ mod tests {
     const C: ClientId = ClientId(7);
 
     proptest! {
+        #[test]
+        fn what_is_missing_of_many_is_what_is_missing_of_each(
+            held in proptest::collection::vec((0u64..3, 0u32..200, 0u32..6), 0..60),
+            asked in proptest::collection::vec((0u64..3, 0u32..200, 0u32..20), 0..40),
+            rising: bool,
+        ) {
+            let range = |(client, from, len)| (ClientId(client), from, from + len);
+            let mut set = DeleteSet::default();
+            held.into_iter().map(range).for_each(|(client, from, to)| set.insert(client, from, to));
+            let mut asked: Vec<_> = asked.into_iter().map(range).collect();
+            if rising {
+                asked.sort_unstable();
+            }
+            let (mut together, mut one_by_one) = (Vec::new(), Vec::new());
+            set.for_each_missing_of(&asked, |client, from, to| together.push((client, from, to)));
+            for &(client, from, to) in &asked {
+                set.for_each_missing(client, from, to, |from, to| one_by_one.push((client, from, to)));
+            }
+            prop_assert_eq!(together, one_by_one);
+        }
+
         #[test]
         fn agrees_with_a_set_of_ticks(ranges in proptest::collection::vec((0u32..60, 0u32..20), 0..40)) {
             let mut set = DeleteSet::default();

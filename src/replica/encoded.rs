@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::delete_set::DeleteSet;
-use super::gate::Run;
+use super::gate::{Parts, Run};
 use super::nesting::Nesting;
 use super::order::Source;
 use crate::ids::{ClientId, Clock};
@@ -64,7 +66,8 @@ struct Chunk {
     /// First tick.
     from: Clock,
     structs: u32,
-    bytes: Box<[u8]>,
+    /// A part of what was loaded, until content is taken out.
+    bytes: Bytes,
 }
 
 /// The last structs of a row; more will be added.
@@ -87,17 +90,26 @@ impl Encoded {
             let (open, chunks) = (&row.open, row.chunks.iter());
             let rows = chunks.map(|chunk| (chunk.from, &*chunk.bytes)).chain([(open.from, &*open.bytes)]);
             for (from, rest) in rows {
-                let run = Run { client: *client, from, to: from, structs: 0, head: (&[]).into(), rest };
-                shaped.append(&run, nesting);
+                let run = Run { client: *client, from, to: from, structs: 0, head: (&[]).into(), rest, parts: None };
+                shaped.append(&run, None, nesting);
             }
         }
         shaped
     }
 
-    /// Adds structs that begin where those of their client end.
-    pub fn append(&mut self, run: &Run<'_>, nesting: &Nesting) {
-        let Row { chunks, open, bytes: held } = self.clients.entry(run.client).or_default();
-        debug_assert_eq!(open.end, run.from);
+    /// Adds structs that begin where those of their client end. Many of them are not copied when they lie in `stored`.
+    pub fn append(&mut self, run: &Run<'_>, stored: Option<&Bytes>, nesting: &Nesting) {
+        let row = self.clients.entry(run.client).or_default();
+        debug_assert_eq!(row.open.end, run.from);
+        if row.bytes == 0
+            && let Some(parts) = &run.parts
+        {
+            row.begin_with(run, parts, stored);
+            self.bytes += row.bytes;
+            self.structs += run.structs as usize;
+            return;
+        }
+        let Row { chunks, open, bytes: held } = row;
         let mut clock = run.from;
         for bytes in [&*run.head, run.rest] {
             let mut walker = Walker::start(bytes);
@@ -297,6 +309,26 @@ impl Row {
         count(&self.chunks, Some(&self.open))
     }
 
+    /// Takes the first structs as they are; there are many, and hardly one of them can be joined.
+    fn begin_with(&mut self, run: &Run<'_>, parts: &Parts, stored: Option<&Bytes>) {
+        debug_assert!(run.head.is_empty() && run.from == 0);
+        let kept = |bytes| stored.map_or_else(|| Bytes::copy_from_slice(bytes), |stored| stored.slice_ref(bytes));
+        let (mut offset, mut from, mut structs) = (0, run.from, 0);
+        for mark in &parts.marks {
+            let bytes = run.rest.get(offset..mark.offset).unwrap_or_default();
+            self.chunks.push(Chunk { from, structs: (mark.structs - structs) as u32, bytes: kept(bytes) });
+            (offset, from, structs) = (mark.offset, mark.clock, mark.structs);
+        }
+        self.open = Open {
+            from,
+            end: run.to,
+            structs: (run.structs - structs) as u32,
+            bytes: run.rest.get(offset..).unwrap_or_default().to_vec(),
+            last: Some(parts.last.behind(offset)),
+        };
+        self.bytes = run.rest.len();
+    }
+
     /// The chunk in which tick `clock` lies, if it is none that is open.
     fn sealed_at(&self, clock: Clock) -> Option<usize> {
         (clock < self.open.from).then(|| self.chunks.partition_point(|chunk| chunk.from <= clock).saturating_sub(1))
@@ -445,7 +477,7 @@ impl Open {
         if self.bytes.is_empty() {
             return;
         }
-        let bytes = std::mem::take(&mut self.bytes).into_boxed_slice();
+        let bytes = std::mem::take(&mut self.bytes).into_boxed_slice().into();
         chunks.push(Chunk { from: self.from, structs: self.structs, bytes });
         *self = Open { from: self.end, end: self.end, ..Open::default() };
     }

@@ -10,9 +10,11 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use super::delete_set::DeleteSet;
 use crate::ids::{ClientId, Clock};
+use crate::limits::{CHUNK_BYTES, UPDATE_STRUCTS_MAX};
 use crate::wire::WireError;
+use crate::wire::join::Last;
 use crate::wire::state_vector::StateVector;
-use crate::wire::update::{Builder, Id, Kind, Parent, Section, Struct, Walker, write_part};
+use crate::wire::update::{self, Builder, Descending, Id, Kind, Parent, Section, Struct, Walker, write_part};
 
 /// What the gate made of one update.
 #[derive(Debug, Default)]
@@ -45,6 +47,28 @@ pub struct Run<'a> {
     pub head: Cow<'a, [u8]>,
     /// The other structs as they lie in the update.
     pub rest: &'a [u8],
+    /// Where those can be parted, when there are many and hardly one of them can be joined to the one before.
+    pub parts: Option<Parts>,
+}
+
+/// Where many structs can be parted without looking at them once more.
+#[derive(Debug)]
+pub struct Parts {
+    /// Beginnings of the parts but the first, each [`CHUNK_BYTES`] or a little more behind the one before.
+    pub marks: Vec<Mark>,
+    /// The last struct, with its offset in [`Run::rest`].
+    pub last: Last,
+}
+
+/// The beginning of a struct.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    /// Offset in [`Run::rest`].
+    pub offset: usize,
+    /// First tick.
+    pub clock: Clock,
+    /// Structs before it.
+    pub structs: u64,
 }
 
 /// What the replica must know of a struct it accepts.
@@ -159,6 +183,11 @@ struct Cursor<'a> {
     run_from_offset: Option<usize>,
     run_to_offset: usize,
     head: Cow<'a, [u8]>,
+    /// As in [`Parts`], by offsets in the update.
+    marks: Vec<Mark>,
+    last: Option<Last>,
+    /// How many of the run could be joined.
+    joins: u64,
     /// Sections that wait for a tick of this one, the nearest first.
     waiters: BinaryHeap<Reverse<(Clock, usize)>>,
     /// The tick this section waits for, once it cannot go on.
@@ -168,7 +197,7 @@ struct Cursor<'a> {
 /// Sorts `update` by what the replica knows.
 ///
 /// # Errors
-/// Only when `update` has not passed [`crate::wire::update::validate`], and not always then.
+/// When [`update::validate`] refuses it.
 pub fn gate<'a>(update: &'a [u8], known: &StateVector, deleted: &DeleteSet) -> Result<Gated<'a>, WireError> {
     let mut traits = Vec::with_capacity(1);
     let gated = gate_telling(update, known, deleted, &mut |client, item| traits.push((client, item)))?;
@@ -186,8 +215,13 @@ pub fn gate_telling<'a>(
     let mut cursors: Vec<Cursor<'a>> = Vec::with_capacity(sections.min(64) as usize);
     // Yjs's merging of updates relies on the largest client being first.
     let mut descends = true;
+    let mut structs = 0u64;
     for _ in 0..sections {
         let section = walker.section()?;
+        structs = structs.saturating_add(section.structs);
+        if structs > UPDATE_STRUCTS_MAX {
+            return Err(WireError::TooLarge { what: "structs in an update", size: structs, max: UPDATE_STRUCTS_MAX });
+        }
         descends &= cursors.last().is_none_or(|before| before.client > section.client);
         let cursor = pass(update, &mut walker, section, descends.then_some(&cursors), known, tell)?;
         cursors.push(cursor);
@@ -220,32 +254,39 @@ pub fn gate_telling<'a>(
         missing.entry(id.client).and_modify(|first| *first = id.clock.min(*first)).or_insert(id.clock);
     };
     let mut last_range = None;
-    walker.delete_set(|client, from, to| {
-        let ready = match cursors.binary_search_by_key(&client, |cursor| cursor.client) {
-            Ok(at) => cursors[at].ready,
-            Err(_) => known.get(&client).copied().unwrap_or(0),
-        };
-        // yrs relies on ranges that rise and don't touch, of one client after the other; others are sorted by the builder.
-        gated.whole &= last_range.is_none_or(|(last, end)| last > client || last == client && end < from);
-        last_range = Some((client, to));
-        let known_to = to.min(ready);
-        let mut parts = 0;
-        if from < known_to {
-            deleted.for_each_missing(client, from, known_to, |part_from, part_to| {
-                parts += 1;
-                gated.whole &= (part_from, part_to) == (from, to);
-                gated.deletes.push((client, part_from, part_to));
-            });
-        }
-        gated.whole &= parts == 1;
-        if to > ready {
-            let waits_from = from.max(ready);
-            parked.delete(client, waits_from, to);
-            wait_for(Id { client, clock: waits_from });
-        }
-    })?;
+    let mut deleting = Descending::default();
+    walker.delete_set_by_client(
+        |client| deleting.watch(client),
+        |client, from, to| {
+            let ready = match cursors.binary_search_by_key(&client, |cursor| cursor.client) {
+                Ok(at) => cursors[at].ready,
+                Err(_) => known.get(&client).copied().unwrap_or(0),
+            };
+            // yrs relies on ranges that rise and don't touch, of one client after the other; others are sorted by the builder.
+            gated.whole &= last_range.is_none_or(|(last, end)| last > client || last == client && end < from);
+            last_range = Some((client, to));
+            let known_to = to.min(ready);
+            let mut parts = 0;
+            if from < known_to {
+                deleted.for_each_missing(client, from, known_to, |part_from, part_to| {
+                    parts += 1;
+                    gated.whole &= (part_from, part_to) == (from, to);
+                    gated.deletes.push((client, part_from, part_to));
+                });
+            }
+            gated.whole &= parts == 1;
+            if to > ready {
+                let waits_from = from.max(ready);
+                parked.delete(client, waits_from, to);
+                wait_for(Id { client, clock: waits_from });
+            }
+        },
+    )?;
 
-    for cursor in cursors {
+    if deleting.is_broken() {
+        update::check_clients_unique(update)?;
+    }
+    for mut cursor in cursors {
         gated.whole &= cursor.left == 0 && cursor.first == cursor.known && cursor.run_structs > 0;
         if cursor.left > 0 {
             let rest = update.get(cursor.walker.position()..cursor.end_offset).unwrap_or_default();
@@ -255,6 +296,7 @@ pub fn gate_telling<'a>(
             wait_for(Id { client: cursor.client, clock: cursor.ready });
         }
         if let Some(from) = cursor.run_from_offset {
+            let parts = cursor.take_parts(from);
             gated.runs.push(Run {
                 client: cursor.client,
                 from: cursor.known,
@@ -262,6 +304,7 @@ pub fn gate_telling<'a>(
                 structs: cursor.run_structs,
                 head: cursor.head,
                 rest: update.get(from..cursor.run_to_offset).unwrap_or_default(),
+                parts,
             });
         }
     }
@@ -305,6 +348,9 @@ fn pass<'a>(
         run_from_offset: None,
         run_to_offset: 0,
         head: Cow::Borrowed(&[]),
+        marks: Vec::new(),
+        last: None,
+        joins: 0,
         waiters: BinaryHeap::new(),
         missing: None,
     };
@@ -378,7 +424,10 @@ fn accept<'a>(update: &'a [u8], cursor: &mut Cursor<'a>, item: &Struct<'a>) -> T
         write_part(&mut head, update, cursor.client, item, skip, item.len);
         cursor.head = Cow::Owned(head);
     }
-    cursor.run_from_offset.get_or_insert(if skip > 0 { item.to } else { item.from });
+    let run_from = *cursor.run_from_offset.get_or_insert(if skip > 0 { item.to } else { item.from });
+    if skip == 0 {
+        cursor.mark(run_from, item);
+    }
     cursor.run_to_offset = item.to;
     cursor.run_structs += 1;
     let place = match (item.parent, item.origin, item.right_origin) {
@@ -401,6 +450,30 @@ fn accept<'a>(update: &'a [u8], cursor: &mut Cursor<'a>, item: &Struct<'a>) -> T
     };
     let from = std::mem::replace(&mut cursor.ready, item.end());
     Trait { from, to: item.end(), place, keyed: item.keyed, carries, lives: true }
+}
+
+impl Cursor<'_> {
+    /// Notes where the run may be parted, whose bytes begin at offset `run_from`.
+    fn mark(&mut self, run_from: usize, item: &Struct<'_>) {
+        // What is longer is joined to no more.
+        let is_short = |last: &Last| last.bytes_to(item.from) < CHUNK_BYTES;
+        self.joins += u64::from(self.last.filter(is_short).is_some_and(|last| last.may_take(self.client, item)));
+        self.last = Some(Last::of(item, item.from));
+        let part_from = self.marks.last().map_or(run_from, |mark| mark.offset);
+        if item.from - part_from >= CHUNK_BYTES {
+            self.marks.push(Mark { offset: item.from, clock: item.clock, structs: self.run_structs });
+        }
+    }
+
+    fn take_parts(&mut self, run_from: usize) -> Option<Parts> {
+        /// One struct in so many may be joined, and one for each chunk, across which nothing is joined anyway.
+        const JOINS_MAX: u64 = 64;
+        let as_it_is = !self.marks.is_empty() && self.joins <= self.run_structs / JOINS_MAX + self.marks.len() as u64;
+        let last = self.last.filter(|_| as_it_is)?.behind(run_from);
+        let mut marks = std::mem::take(&mut self.marks);
+        marks.iter_mut().for_each(|mark| mark.offset -= run_from);
+        Some(Parts { marks, last })
+    }
 }
 
 fn beside<'a>(left: Id, right: Option<Id>) -> Place<'a> {

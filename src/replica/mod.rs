@@ -90,6 +90,35 @@ struct Content {
     version: u64,
 }
 
+/// An update as it was stored. Of [`Bytes`] the replica keeps what it can as it is, without a copy.
+pub trait Stored<'a>: Copy {
+    /// All of it.
+    fn bytes(self) -> &'a [u8];
+
+    /// The same, if it may be held on to.
+    fn shared(self) -> Option<&'a Bytes>;
+}
+
+impl<'a> Stored<'a> for &'a [u8] {
+    fn bytes(self) -> &'a [u8] {
+        self
+    }
+
+    fn shared(self) -> Option<&'a Bytes> {
+        None
+    }
+}
+
+impl<'a> Stored<'a> for &'a Bytes {
+    fn bytes(self) -> &'a [u8] {
+        self
+    }
+
+    fn shared(self) -> Option<&'a Bytes> {
+        Some(self)
+    }
+}
+
 /// A stored update that the replica cannot take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
@@ -154,7 +183,7 @@ impl Tally {
 impl Replica {
     /// A replica of stored updates, which are gated again, so that what still waits is parked again. `last_seq` is the
     /// position of the last of them; all of them count as durable.
-    pub fn load<'a>(updates: impl IntoIterator<Item = &'a [u8]>, last_seq: Seq) -> Result<Self, LoadError> {
+    pub fn load<'a>(updates: impl IntoIterator<Item = impl Stored<'a>>, last_seq: Seq) -> Result<Self, LoadError> {
         let content = Content::load(updates)?;
         Ok(Self {
             content,
@@ -174,7 +203,7 @@ impl Replica {
 
     /// An empty replica.
     pub fn new() -> Self {
-        Self::load([], Seq::ZERO).unwrap_or_else(|_| unreachable!("there is nothing to load"))
+        Self::load([&[][..]; 0], Seq::ZERO).unwrap_or_else(|_| unreachable!("there is nothing to load"))
     }
 
     /// The same, which takes no more than makes it so large.
@@ -572,25 +601,25 @@ impl Default for Replica {
 }
 
 impl Content {
-    fn load<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
+    fn load<'a>(updates: impl IntoIterator<Item = impl Stored<'a>>) -> Result<Self, LoadError> {
         Self::load_telling(updates, |_| Ok(()))
     }
 
     /// Loads, and tells what each update brings that is ready.
     fn load_telling<'a, E: From<LoadError>>(
-        updates: impl IntoIterator<Item = &'a [u8]>,
+        updates: impl IntoIterator<Item = impl Stored<'a>>,
         mut tell: impl FnMut(&mut Turn<'_>) -> Result<(), E>,
     ) -> Result<Self, E> {
         let mut content = Content::default();
-        for (at, bytes) in updates.into_iter().enumerate() {
-            let malformed = |error| LoadError::Malformed { at, bytes: bytes.len(), error };
-            // Before it was logged as well; but nobody knows what has become of it since, and a fold gives it to yrs.
-            update::validate(bytes).map_err(malformed)?;
+        for (at, update) in updates.into_iter().enumerate() {
+            let malformed = |error| LoadError::Malformed { at, bytes: update.bytes().len(), error };
             let mut turn = Turn::default();
-            content.gate_logged(bytes, None, &mut turn).map_err(malformed)?;
+            // It was validated before it was logged; but nobody knows what has become of it since, and a fold gives it to yrs.
+            content.gate_logged(update, None, &mut turn).map_err(malformed)?;
             content.take_unparked(&mut turn);
             tell(&mut turn)?;
         }
+        content.nesting.shrink();
         Ok(content)
     }
 
@@ -647,7 +676,7 @@ impl Content {
                 Parking::Full => refusal = Some(Refusal::NoRoom),
             }
         }
-        self.accept(&gated, &came_deleted, turn);
+        self.accept(&gated, None, &came_deleted, turn);
         turn.add(update, gated);
         match refusal {
             Some(refusal) => Err(refusal),
@@ -660,13 +689,14 @@ impl Content {
     /// forgets it: so a restart finds everything where it was, whatever such an author does.
     ///
     /// # Errors
-    /// Only when `update` was not validated.
+    /// When [`update::validate`] would refuse it; nothing has changed then.
     fn gate_logged<'a>(
         &mut self,
-        update: &'a [u8],
+        update: impl Stored<'a>,
         share: Option<Share>,
         turn: &mut Turn<'a>,
     ) -> Result<(), WireError> {
+        let (update, stored) = (update.bytes(), update.shared());
         let mut places = self.nesting.begin();
         let tell = &mut |client, item: Trait<'_>| places.add(client, &item);
         let mut gated = gate_telling(update, &self.clocks, &self.deleted, tell)?;
@@ -681,16 +711,22 @@ impl Content {
             turn.parked.push(bytes);
         }
         if let Some(came_deleted) = came_deleted {
-            self.accept(&gated, &came_deleted, turn);
+            self.accept(&gated, stored, &came_deleted, turn);
             turn.add(update, gated);
         }
         Ok(())
     }
 
     /// From here on the gate knows what is in `gated`.
-    fn accept(&mut self, gated: &Gated<'_>, came_deleted: &[(ClientId, Clock, Clock)], turn: &mut Turn<'_>) {
+    fn accept(
+        &mut self,
+        gated: &Gated<'_>,
+        stored: Option<&Bytes>,
+        came_deleted: &[(ClientId, Clock, Clock)],
+        turn: &mut Turn<'_>,
+    ) {
         for run in &gated.runs {
-            self.structs.append(run, &self.nesting);
+            self.structs.append(run, stored, &self.nesting);
             self.clocks.insert(run.client, run.to);
             turn.advanced.push((run.client, run.to));
         }
@@ -699,12 +735,13 @@ impl Content {
         }
         self.delete_set = None;
         self.deleted.extend(came_deleted);
-        for &(client, from, to) in &gated.deletes {
-            // What came deleted has no content to give up.
-            let structs = &mut self.structs;
-            self.deleted.for_each_missing(client, from, to, |from, to| structs.note_deleted(client, to - from));
+        // What came deleted has no content to give up.
+        let mut deleted = Vec::new();
+        self.deleted.for_each_missing_of(&gated.deletes, |client, from, to| deleted.push((client, from, to)));
+        for &(client, from, to) in &deleted {
+            self.structs.note_deleted(client, to - from);
         }
-        self.deleted.extend(&gated.deletes);
+        self.deleted.extend(&deleted);
     }
 
     /// Lets parked updates go on that waited for what the turn has brought, and so on until none can.
@@ -722,7 +759,7 @@ impl Content {
                 }
                 let mut freed = Turn::default();
                 // It was valid when it was parked.
-                if self.gate_logged(&update, share, &mut freed).is_ok() {
+                if self.gate_logged(&*update, share, &mut freed).is_ok() {
                     turn.advanced.append(&mut freed.advanced);
                     if fresh.is_some() {
                         turn.parked.append(&mut freed.parked);

@@ -158,6 +158,11 @@ impl Nesting {
         Addition { nesting: self, types, from: Vec::new(), deleted: Vec::new(), misplaced: None }
     }
 
+    /// Gives up the room that is kept for what comes next.
+    pub fn shrink(&mut self) {
+        self.runs.values_mut().for_each(Vec::shrink_to_fit);
+    }
+
     /// Notes one struct. Structs of one client come in the order of their clocks.
     fn add(&mut self, client: ClientId, item: &Trait<'_>) -> Result<(), Misplaced> {
         let mut marks = if item.keyed { KEYED } else { 0 };
@@ -391,7 +396,15 @@ mod tests {
             item(3, Place::In(id(2)), Carries::Values),
             item(4, Place::In(id(3)), Carries::Values),
         ];
-        let run = super::super::gate::Run { client: C, from: 1, to: 5, structs: 4, head: (&[]).into(), rest: &[] };
+        let run = super::super::gate::Run {
+            client: C,
+            from: 1,
+            to: 5,
+            structs: 4,
+            head: (&[]).into(),
+            rest: &[],
+            parts: None,
+        };
         let gated = Gated { traits: traits.map(|item| (C, item)).into(), runs: vec![run], ..Gated::default() };
         assert_eq!(nesting.add_all(&gated), Err(Misplaced::Unfitting));
         assert_eq!(nesting.roots().collect::<Vec<_>>(), [("r", RootKind::Array)]);

@@ -54,31 +54,48 @@ pub fn append(
     update: &[u8],
     item: &Struct<'_>,
 ) -> bool {
-    let joins = Joins::of(item);
     if let Some(before) = last
-        && before.joins == joins
-        && may_join(before, joins, client, item)
-        && row.len() - before.from < joined_max
-        && (!matches!(joins, Joins::String | Joins::Any) || !may_be_keyed())
+        && before.may_take(client, item)
+        && before.bytes_to(row.len()) < joined_max
+        && (!matches!(before.joins, Joins::String | Joins::Any) || !may_be_keyed())
     {
         lengthen(row, before.content, update, item);
         return false;
     }
-    let from = row.len();
+    *last = Some(Last::of(item, row.len()));
     row.extend_from_slice(update.get(item.from..item.to).unwrap_or_default());
-    *last = Some(Last { from, content: from + item.head_bytes(), right_origin: item.right_origin, joins });
     true
 }
 
-fn may_join(before: &Last, joins: Joins, client: ClientId, item: &Struct<'_>) -> bool {
-    let follows = || {
-        let previous = item.clock.checked_sub(1).map(|clock| Id { client, clock });
-        previous.is_some() && item.origin == previous && item.right_origin == before.right_origin
-    };
-    match joins {
-        Joins::Nothing => false,
-        Joins::Gc => true,
-        Joins::Deleted { .. } | Joins::String | Joins::Any => follows(),
+impl Last {
+    /// `item`, which begins at offset `from` of the row.
+    pub fn of(item: &Struct<'_>, from: usize) -> Self {
+        let content = from + item.head_bytes();
+        Self { from, content, right_origin: item.right_origin, joins: Joins::of(item) }
+    }
+
+    /// Its size, where it ends at offset `end` of the row.
+    pub fn bytes_to(&self, end: usize) -> usize {
+        end - self.from
+    }
+
+    /// The same in a row that begins so many bytes later.
+    pub fn behind(self, bytes: usize) -> Self {
+        Self { from: self.from - bytes, content: self.content - bytes, ..self }
+    }
+
+    /// Whether `item` of `client`, which begins where this one ends, may be joined to it as far as their bytes tell.
+    pub fn may_take(&self, client: ClientId, item: &Struct<'_>) -> bool {
+        let follows = || {
+            let previous = item.clock.checked_sub(1).map(|clock| Id { client, clock });
+            previous.is_some() && item.origin == previous && item.right_origin == self.right_origin
+        };
+        self.joins == Joins::of(item)
+            && match self.joins {
+                Joins::Nothing => false,
+                Joins::Gc => true,
+                Joins::Deleted { .. } | Joins::String | Joins::Any => follows(),
+            }
     }
 }
 

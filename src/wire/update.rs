@@ -290,7 +290,7 @@ impl<'a> Walker<'a> {
     }
 
     /// The same, telling of each client before its ranges.
-    fn delete_set_by_client(
+    pub fn delete_set_by_client(
         &mut self,
         mut of_client: impl FnMut(ClientId),
         mut range: impl FnMut(ClientId, Clock, Clock),
@@ -318,21 +318,30 @@ impl<'a> Walker<'a> {
 
 /// Watches that clients come from the largest to the smallest, as Yjs writes them; then none can appear twice, and
 /// checking that needs no memory.
-#[derive(Default)]
-struct Descending {
+#[derive(Debug, Default)]
+pub struct Descending {
     last: Option<ClientId>,
     broken: bool,
 }
 
 impl Descending {
-    fn watch(&mut self, client: ClientId) {
+    /// The next one.
+    pub fn watch(&mut self, client: ClientId) {
         self.broken |= self.last.is_some_and(|last| last <= client);
         self.last = Some(client);
+    }
+
+    /// Whether one came that is not smaller than the one before.
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 }
 
 /// For updates of other writers, whose order is not Yjs's: no client twice among the sections, nor among the deletes.
-fn check_clients_unique(update: &[u8]) -> Result<(), WireError> {
+///
+/// # Errors
+/// When there is one, and what is malformed besides.
+pub fn check_clients_unique(update: &[u8]) -> Result<(), WireError> {
     const TWICE: WireError = WireError::Malformed("a client appears twice");
     let (mut walker, sections) = Walker::new(update)?;
     let mut seen = BTreeSet::new();
@@ -373,7 +382,7 @@ pub fn validate(update: &[u8]) -> Result<(), WireError> {
         }
     }
     walker.delete_set_by_client(|client| deleting.watch(client), |_, _, _| {})?;
-    if clients.broken || deleting.broken { check_clients_unique(update) } else { Ok(()) }
+    if clients.is_broken() || deleting.is_broken() { check_clients_unique(update) } else { Ok(()) }
 }
 
 /// How many structs a valid update has. Of one client, as nearly all have, the first bytes say it.

@@ -95,7 +95,7 @@ impl SledStore {
         last: u64,
     ) -> Result<Vec<(u64, Bytes)>, StoreError> {
         let what = "its contents";
-        let mut records: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut records: Vec<(u64, Vec<sled::IVec>)> = Vec::new();
         let mut chunks_expected = 0;
         let scan = || -> Result<(), StoreError> {
             for item in self.db().map_err(|e| unread(doc, what, e))?.range(range) {
@@ -107,9 +107,7 @@ impl SledStore {
                     break; // written for an entry that never came
                 }
                 match records.last_mut() {
-                    Some((open, bytes)) if *open == number && chunk == chunks_expected => {
-                        bytes.extend_from_slice(&value)
-                    }
+                    Some((open, chunks)) if *open == number && chunk == chunks_expected => chunks.push(value),
                     Some((open, _)) if *open == number => {
                         return Err(damaged(
                             doc,
@@ -117,7 +115,7 @@ impl SledStore {
                             format!("chunk {chunks_expected} of record {number} is missing"),
                         ));
                     }
-                    _ if chunk == 0 => records.push((number, value.to_vec())),
+                    _ if chunk == 0 => records.push((number, vec![value])),
                     _ => return Err(damaged(doc, what, format!("chunk 0 of record {number} is missing"))),
                 }
                 chunks_expected = chunk.saturating_add(1);
@@ -126,7 +124,8 @@ impl SledStore {
         };
         panic::catch_unwind(AssertUnwindSafe(scan))
             .unwrap_or_else(|cause| Err(damaged(doc, what, panicked(&*cause))))?;
-        Ok(records.into_iter().map(|(number, bytes)| (number, bytes.into())).collect())
+        // A replica holds on to these bytes: as many as they are.
+        Ok(records.into_iter().map(|(number, chunks)| (number, chunks.concat().into())).collect())
     }
 
     /// Bytes of the entry and of all chunks of a document.
