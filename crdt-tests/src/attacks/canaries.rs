@@ -199,14 +199,16 @@ impl Songs {
         took.get(took.len() * 99 / 100).copied().unwrap_or_default()
     }
 
-    /// Whoever asks the server reads what canaries wrote.
+    /// Whoever asks the server reads what canaries wrote; how large the largest of the documents is, bytes.
     ///
     /// # Panics
     /// When something is missing.
-    pub fn check(&self, addr: SocketAddr) {
-        for Song { doc, client, text } in &self.songs {
+    pub fn check(&self, addr: SocketAddr) -> u64 {
+        let check = |Song { doc, client, text }: &Song| {
             let state = Socket::connect(addr, doc).pull(&[0]);
             assert_eq!(said_by(*client, &state), *text, "document {doc:?}");
-        }
+            state.len() as u64
+        };
+        self.songs.iter().map(check).max().unwrap_or_default()
     }
 }
