@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -182,11 +182,10 @@ impl Inner {
         }
     }
 
-    /// Has `doc` folded some time if its log has grown long: nobody may have come to that before the server was stopped.
+    /// Has `doc` folded some time if its log has grown long: nobody may have come to that before the server was stopped. Not at
+    /// once, because others may be waiting for theirs to be opened.
     pub(super) fn suggest_fold(&self, doc: &DocName, head: &DocHead) {
-        if is_worth_folding(head) {
-            self.compactions.suggest(vec![(doc.clone(), head.clone())]);
-        }
+        self.compactions.note(doc, head);
     }
 
     /// Folds suggested documents, one after the other.
@@ -231,25 +230,34 @@ impl Inner {
 }
 
 impl Compactions {
-    /// Puts documents on the list whose log is worth folding.
+    /// Puts documents on the list whose log is worth folding, and has that begun.
     fn suggest(&self, heads: Vec<(DocName, DocHead)>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        for (doc, head) in heads {
-            if is_worth_folding(&head) && waiting.len() < COMPACT_QUEUE_MAX {
-                waiting.insert(doc);
-            }
-        }
-        if !waiting.is_empty() {
+        heads.iter().for_each(|(doc, head)| self.note(doc, head));
+        if !self.waiting().is_empty() {
             self.arrived.notify_one();
         }
     }
 
+    /// Puts a document on the list if its log is worth folding.
+    fn note(&self, doc: &DocName, head: &DocHead) {
+        if is_worth_folding(head) {
+            let mut waiting = self.waiting();
+            if waiting.len() < COMPACT_QUEUE_MAX {
+                waiting.insert(doc.clone());
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<DocName>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn put_back(&self, doc: DocName) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(doc);
+        self.waiting().insert(doc);
     }
 
     fn next(&self) -> Option<DocName> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+        self.waiting().pop_first()
     }
 }
 
