@@ -309,7 +309,7 @@ impl Row {
         count(&self.chunks, Some(&self.open))
     }
 
-    /// Takes the first structs as they are; there are many, and hardly one of them can be joined.
+    /// Takes the first structs as they are; there are many, and few of them can be joined.
     fn begin_with(&mut self, run: &Run<'_>, parts: &Parts, stored: Option<&Bytes>) {
         debug_assert!(run.head.is_empty() && run.from == 0);
         let kept = |bytes| stored.map_or_else(|| Bytes::copy_from_slice(bytes), |stored| stored.slice_ref(bytes));

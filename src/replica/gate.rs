@@ -47,7 +47,7 @@ pub struct Run<'a> {
     pub head: Cow<'a, [u8]>,
     /// The other structs as they lie in the update.
     pub rest: &'a [u8],
-    /// Where those can be parted, when there are many and hardly one of them can be joined to the one before.
+    /// Where those can be parted, when there are many and few of them can be joined to the one before.
     pub parts: Option<Parts>,
 }
 
@@ -466,8 +466,9 @@ impl Cursor<'_> {
     }
 
     fn take_parts(&mut self, run_from: usize) -> Option<Parts> {
-        /// One struct in so many may be joined, and one for each chunk, across which nothing is joined anyway.
-        const JOINS_MAX: u64 = 64;
+        /// One struct in so many may be joined, as yrs leaves them in what it encodes, and one for each chunk, across which nothing
+        /// is joined anyway. A fold joins them some time.
+        const JOINS_MAX: u64 = 4;
         let as_it_is = !self.marks.is_empty() && self.joins <= self.run_structs / JOINS_MAX + self.marks.len() as u64;
         let last = self.last.filter(|_| as_it_is)?.behind(run_from);
         let mut marks = std::mem::take(&mut self.marks);
