@@ -46,10 +46,12 @@ impl<'a, S: Source<'a>> Rows<'a, S> {
                 Some(place) if place.next > clock || place.walker.position() < place.bytes.len() => place,
                 before => {
                     let read = before.map_or(0, |place| place.next);
-                    let rows = self.source.rows(client, clock).filter(|(from, _)| (read..=clock).contains(from));
+                    let is_later = |(from, bytes): &(Clock, &[u8])| (read..=clock).contains(from) && !bytes.is_empty();
+                    let rows = self.source.rows(client, clock).filter(is_later);
                     let (next, bytes) = rows.ok_or(WireError::Truncated)?;
                     let place = Place { bytes, walker: Walker::start(bytes), item: None, next };
-                    self.places.entry(client).insert_entry(place).into_mut()
+                    self.places.insert(client, place);
+                    continue;
                 }
             };
             if let Some(item) = place.item.filter(|item| clock < item.end()) {
