@@ -457,6 +457,8 @@ fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubE
         let snapshot = stored.snapshot.into_iter().map(|update| (None, update));
         let log: Vec<_> = snapshot.chain(stored.log.into_iter().map(|(seq, update)| (Some(seq), update))).collect();
         let folded = hub.fold_log(doc, &log)?;
+        // Both may be large.
+        drop(log);
         report.snapshot_bytes_after = folded.bytes() as u64;
         if !dry_run {
             let snapshot = Snapshot { covers, updates: folded.updates };

@@ -38,7 +38,7 @@ const FLOOR_IN_ROOM: Duration = Duration::from_millis(500);
 /// One run at a time: two would judge each other.
 static ALONE: Mutex<()> = Mutex::new(());
 /// How much the server's memory may grow: several of the largest messages, at once, and documents that names made…
-const GROWTH_BYTES_MAX: u64 = 256 << 20;
+const GROWTH_BYTES_MAX: u64 = 384 << 20;
 /// …and what the attacked document has become, which its limit bounds, so many times: the document, what the store's cache
 /// holds of it, and what folding it takes, its log, the snapshot, and both as they are compared.
 const GROWTH_OF_DOCUMENT: u64 = 6;
