@@ -89,7 +89,10 @@ impl Replica {
 
     /// Sends a peer that knows `known` the rest, at once or the first portion of it (WIRE g5).
     fn bring(&mut self, id: PeerId, known: Arc<StateVector>, asked: bool, effects: &mut Effects) {
-        if self.content.diff_bytes(&known) <= self.sizes.whole_max {
+        // A crowd asks the same: what is kept tells how large it is without a look at the document.
+        self.renew_answers();
+        let kept = self.answers.diff(&state_vector::encode(&known)).map(|diff| diff.len());
+        if kept.unwrap_or_else(|| self.content.diff_bytes(&known)) <= self.sizes.whole_max {
             return self.bring_rest(id, known, asked, effects);
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
