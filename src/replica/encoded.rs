@@ -33,6 +33,8 @@ pub struct Encoded {
     /// Where the pass that is under way goes on.
     pass: Option<(ClientId, Clock)>,
     shape: Shape,
+    /// Nothing is kept: only clocks and deletes are of interest.
+    forgets: bool,
 }
 
 /// Sizes by which structs are kept.
@@ -83,6 +85,11 @@ struct Open {
 }
 
 impl Encoded {
+    /// One that keeps nothing.
+    pub fn forgetful() -> Self {
+        Self { forgets: true, ..Self::default() }
+    }
+
     /// The same, kept by other sizes.
     pub fn shaped(self, shape: Shape, nesting: &Nesting) -> Self {
         let mut shaped = Self { shape, deleted: self.deleted, ..Self::default() };
@@ -99,6 +106,9 @@ impl Encoded {
 
     /// Adds structs that begin where those of their client end. Many of them are not copied when they lie in `stored`.
     pub fn append(&mut self, run: &Run<'_>, stored: Option<&Bytes>, nesting: &Nesting) {
+        if self.forgets {
+            return;
+        }
         let row = self.clients.entry(run.client).or_default();
         debug_assert_eq!(row.open.end, run.from);
         if row.bytes == 0

@@ -602,15 +602,21 @@ impl Default for Replica {
 
 impl Content {
     fn load<'a>(updates: impl IntoIterator<Item = impl Stored<'a>>) -> Result<Self, LoadError> {
-        Self::load_telling(updates, |_| Ok(()))
+        Self::default().load_telling(updates, |_| Ok(()))
+    }
+
+    /// Loads clocks, deletes and what waits, without the structs.
+    fn history<'a>(updates: impl IntoIterator<Item = impl Stored<'a>>) -> Result<Self, LoadError> {
+        Self { structs: Encoded::forgetful(), ..Self::default() }.load_telling(updates, |_| Ok(()))
     }
 
     /// Loads, and tells what each update brings that is ready.
     fn load_telling<'a, E: From<LoadError>>(
+        self,
         updates: impl IntoIterator<Item = impl Stored<'a>>,
         mut tell: impl FnMut(&mut Turn<'_>) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let mut content = Content::default();
+        let mut content = self;
         for (at, update) in updates.into_iter().enumerate() {
             let malformed = |error| LoadError::Malformed { at, bytes: update.bytes().len(), error };
             let mut turn = Turn::default();

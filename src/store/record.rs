@@ -293,27 +293,84 @@ const RECORD_MAGIC: u8 = b'W';
 const RECORD_VERSION: u8 = 1;
 const RECORD_HEADER_BYTES: usize = 36;
 
-/// An update record of `doc` as bytes, to be cut into chunks.
-pub(super) fn encode_updates(doc: &DocName, kind: RecordKind, first: u64, last: u64, updates: &[&Bytes]) -> Vec<u8> {
-    let length: usize = updates.iter().map(|u| 4 + u.len()).sum();
-    let mut out = Vec::with_capacity(RECORD_HEADER_BYTES + length);
-    out.extend_from_slice(&[RECORD_MAGIC, kind as u8, RECORD_VERSION, 0]);
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&first.to_le_bytes());
-    out.extend_from_slice(&last.to_le_bytes());
-    // Both fit: an update is at most one message, a record at most what a checkpoint gathers (limits).
-    out.extend_from_slice(&u32::try_from(updates.len()).expect("fewer than 2^32 updates").to_le_bytes());
-    out.extend_from_slice(&(length as u64).to_le_bytes());
-    for update in updates {
-        out.extend_from_slice(&u32::try_from(update.len()).expect("updates are below 4 GiB").to_le_bytes());
-        out.extend_from_slice(update);
-    }
-    let crc = record_crc(doc, &out);
-    out[4..8].copy_from_slice(&crc.to_le_bytes());
-    out
+/// An update record on its way into the database. Its updates stay where they are: a snapshot may be large, and once more of
+/// it would be too much.
+pub(super) struct Encoding<'a> {
+    header: Vec<u8>,
+    /// With the length of each, as it goes before it.
+    updates: Vec<([u8; 4], &'a [u8])>,
 }
 
-/// The record of `doc` that [`encode_updates`] made, after its chunks were put together.
+impl<'a> Encoding<'a> {
+    /// The record of `doc` with these updates.
+    pub(super) fn new(
+        doc: &DocName,
+        kind: RecordKind,
+        first: u64,
+        last: u64,
+        updates: impl ExactSizeIterator<Item = &'a Bytes>,
+    ) -> Self {
+        // All fit: an update is at most one message, a record at most what a checkpoint gathers (limits).
+        let count = u32::try_from(updates.len()).expect("fewer than 2^32 updates");
+        let length_of = |update: &Bytes| u32::try_from(update.len()).expect("updates are below 4 GiB").to_le_bytes();
+        let updates: Vec<_> = updates.map(|update| (length_of(update), &update[..])).collect();
+        let length: usize = updates.iter().map(|(length, update)| length.len() + update.len()).sum();
+        let mut header = Vec::with_capacity(RECORD_HEADER_BYTES);
+        header.extend_from_slice(&[RECORD_MAGIC, kind as u8, RECORD_VERSION, 0]);
+        header.extend_from_slice(&[0; 4]);
+        header.extend_from_slice(&first.to_le_bytes());
+        header.extend_from_slice(&last.to_le_bytes());
+        header.extend_from_slice(&count.to_le_bytes());
+        header.extend_from_slice(&(length as u64).to_le_bytes());
+        let crc = updates.iter().fold(record_crc(doc, &header), |crc, (length, update)| {
+            crc32c::crc32c_append(crc32c::crc32c_append(crc, length), update)
+        });
+        header[4..8].copy_from_slice(&crc.to_le_bytes());
+        Self { header, updates }
+    }
+
+    /// Its bytes in chunks of `bytes`, but for the last one, which may be shorter.
+    pub(super) fn chunks(&self, bytes: usize) -> impl Iterator<Item = Vec<u8>> {
+        let updates = self.updates.iter().flat_map(|(length, update)| [&length[..], update]);
+        let mut pieces = std::iter::once(&self.header[..]).chain(updates);
+        let mut rest: &[u8] = &[];
+        std::iter::from_fn(move || {
+            let mut chunk = Vec::with_capacity(bytes);
+            while chunk.len() < bytes {
+                if rest.is_empty() {
+                    let Some(piece) = pieces.next() else { break };
+                    rest = piece;
+                }
+                let (here, later) = rest.split_at(rest.len().min(bytes - chunk.len()));
+                chunk.extend_from_slice(here);
+                rest = later;
+            }
+            (!chunk.is_empty()).then_some(chunk)
+        })
+    }
+
+    /// Its bytes.
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        let updates = self.updates.iter().flat_map(|(length, update)| [&length[..], update]);
+        std::iter::once(&self.header[..]).chain(updates).collect::<Vec<_>>().concat()
+    }
+}
+
+/// Bytes of the record whose first chunk this is, as its header has it; nothing has proven that yet.
+pub(super) fn announced_bytes(first_chunk: &[u8]) -> usize {
+    let header = first_chunk.get(..RECORD_HEADER_BYTES).and_then(<[u8]>::last_chunk);
+    let length = header.map_or(0, |length| u64::from_le_bytes(*length));
+    usize::try_from(length).unwrap_or(usize::MAX).saturating_add(RECORD_HEADER_BYTES)
+}
+
+/// More bytes than a record has whose updates have so many.
+pub(super) fn bytes_about(updates: u64) -> usize {
+    /// Header and lengths, of many small updates more than the updates themselves.
+    const SPARE_BYTES: usize = 64 << 10;
+    usize::try_from(updates).unwrap_or(usize::MAX).saturating_mul(2).saturating_add(SPARE_BYTES)
+}
+
+/// The record of `doc` that [`Encoding`] made, after its chunks were put together.
 pub(super) fn decode_updates(doc: &DocName, kind: RecordKind, bytes: Bytes) -> Result<UpdateRecord, Flaw> {
     let found = bytes.len();
     let mut rest = bytes.as_ref();
@@ -523,7 +580,7 @@ mod tests {
         let d = doc("d");
         for kind in [RecordKind::Log, RecordKind::Snapshot] {
             let updates = [Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(&[0; 40])];
-            let bytes = encode_updates(&d, kind, 5, 7, &updates.iter().collect::<Vec<_>>());
+            let bytes = Encoding::new(&d, kind, 5, 7, updates.iter()).to_vec();
             let decode = |b: &[u8]| decode_updates(&d, kind, Bytes::copy_from_slice(b));
             assert_eq!(decode(&bytes), Ok(UpdateRecord { first: 5, last: 7, updates: updates.to_vec() }));
             refuses_all_damage(&bytes, decode);
@@ -536,15 +593,28 @@ mod tests {
             }
             assert_eq!(decode_updates(&doc("e"), kind, bytes.into()), Err(Flaw::Checksum));
         }
-        let log = encode_updates(&d, RecordKind::Log, 1, 1, &[&Bytes::from_static(b"u")]);
+        let log = Encoding::new(&d, RecordKind::Log, 1, 1, [Bytes::from_static(b"u")].iter()).to_vec();
         assert_eq!(decode_updates(&d, RecordKind::Snapshot, log.into()), Err(Flaw::Magic));
+    }
+
+    #[test]
+    fn chunks_are_the_record() {
+        let d = doc("d");
+        let updates = [Bytes::from_static(&[1; 50]), Bytes::new(), Bytes::from_static(&[2; 7])];
+        let record = Encoding::new(&d, RecordKind::Log, 5, 7, updates.iter());
+        for bytes in [1, 3, 36, 40, 90, 105, 106, 1_000] {
+            let chunks: Vec<_> = record.chunks(bytes).collect();
+            let (last, full) = chunks.split_last().unwrap();
+            assert!(full.iter().all(|chunk| chunk.len() == bytes) && (1..=bytes).contains(&last.len()), "{bytes}");
+            assert_eq!(chunks.concat(), record.to_vec(), "{bytes}");
+        }
     }
 
     /// A header that lies about counts and lengths but has a true checksum: refused without allocating for the lie.
     #[test]
     fn st7_claims_are_not_believed() {
         let d = doc("d");
-        let sound = encode_updates(&d, RecordKind::Log, 1, 1, &[&Bytes::from_static(b"u")]);
+        let sound = Encoding::new(&d, RecordKind::Log, 1, 1, [Bytes::from_static(b"u")].iter()).to_vec();
         let forge = |at: usize, with: &[u8]| {
             let mut bytes = sound.clone();
             bytes[at..at + with.len()].copy_from_slice(with);

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 
 use super::record::{
-    RecordKind, UpdatesCheck, decode_entry, decode_root, decode_updates, encode_entry, encode_root,
-    encode_updates as encode,
+    Encoding, RecordKind, UpdatesCheck, decode_entry, decode_root, decode_updates, encode_entry, encode_root,
 };
 use crate::ids::DocName;
 
@@ -26,7 +25,7 @@ pub fn updates(doc: &DocName, is_snapshot: bool, value: Bytes) -> Option<(u64, u
 
 /// An update record as a value.
 pub fn encode_updates(doc: &DocName, is_snapshot: bool, first: u64, last: u64, updates: &[Bytes]) -> Vec<u8> {
-    encode(doc, kind(is_snapshot), first, last, &updates.iter().collect::<Vec<_>>())
+    Encoding::new(doc, kind(is_snapshot), first, last, updates.iter()).to_vec()
 }
 
 /// Whether pieces are an update record when they are looked over one by one.

@@ -24,7 +24,7 @@ pub fn run(memory: u64) -> ExitCode {
     }
     // What yrs says while it panics is in the reply.
     std::panic::set_hook(Box::new(|_| {}));
-    let work = thread::Builder::new().stack_size(WORKER_STACK_BYTES).spawn(work);
+    let work = thread::Builder::new().stack_size(WORKER_STACK_BYTES).spawn(move || work(memory));
     let watched = thread::Builder::new().spawn(end_with_the_server);
     match (work.map(thread::JoinHandle::join), watched) {
         (Ok(Ok(Ok(()))), Ok(_)) => ExitCode::SUCCESS,
@@ -40,9 +40,9 @@ fn end_with_the_server() {
     std::process::exit(0);
 }
 
-fn work() -> io::Result<()> {
+fn work(memory: u64) -> io::Result<()> {
     let (mut from, mut to) = (BufReader::new(io::stdin()), BufWriter::new(io::stdout()));
-    while let Some(task) = Task::read(&mut from)? {
+    while let Some(task) = Task::read(&mut from, memory)? {
         let mut written = Ok(());
         let reply = carry_out(task, |index| {
             if written.is_ok() {

@@ -50,9 +50,9 @@ impl Task {
         }
     }
 
-    /// The next task; `None` at the end of all.
-    pub fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
-        let Some((kind, mut parts)) = read_frame(from, u64::MAX)? else { return Ok(None) };
+    /// The next task, of at most `bytes_max` bytes; `None` at the end of all.
+    pub fn read(from: &mut impl Read, bytes_max: u64) -> io::Result<Option<Self>> {
+        let Some((kind, mut parts)) = read_frame(from, bytes_max)? else { return Ok(None) };
         match (kind, parts.len()) {
             (b'f', _) => Ok(Some(Task::Fold(parts))),
             (b'c', _) => Ok(Some(Task::FoldWithCare(parts))),
@@ -114,7 +114,8 @@ fn read_frame(from: &mut impl Read, mut bytes_max: u64) -> io::Result<Option<(u8
     for _ in 0..count {
         let len = read_number(from)?;
         bytes_max = bytes_max.checked_sub(len.saturating_add(8)).ok_or_else(malformed)?;
-        let mut part = Vec::new();
+        // Room for a claim within what is expected anyhow; growing would take twice as much for a while.
+        let mut part = Vec::with_capacity(len as usize);
         if from.by_ref().take(len).read_to_end(&mut part)? as u64 != len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -145,9 +146,9 @@ mod tests {
         tasks.iter().try_for_each(|task| task.write(&mut bytes)).unwrap();
         let mut from = &bytes[..];
         for task in tasks {
-            assert_eq!(Task::read(&mut from).unwrap(), Some(task));
+            assert_eq!(Task::read(&mut from, 1_000).unwrap(), Some(task));
         }
-        assert_eq!(Task::read(&mut from).unwrap(), None);
+        assert_eq!(Task::read(&mut from, 1_000).unwrap(), None);
 
         let content = Content { roots: [("t".to_owned(), (Default::default(), "text".into()))].into() };
         let replies = [

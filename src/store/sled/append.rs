@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
 use super::super::keys::{self, Keyspace};
-use super::super::record::{self, Entry, RecordKind};
+use super::super::record::{Encoding, Entry, RecordKind};
 use super::super::{LogAppend, StoreError};
 use super::batches::Batches;
 use super::{SledStore, new_entry};
@@ -89,13 +87,13 @@ fn append_one(append: &LogAppend, entry: &mut Entry, now_ms: u64, batches: &mut 
     let head = &mut entry.head;
     let new = append.after(head.last_seq)?;
     let (Some((first, _)), Some((last, _))) = (new.first(), new.last()) else { return Ok(()) };
-    let payloads: Vec<&Bytes> = new.iter().map(|(_, update)| update).collect();
-    let bytes = record::encode_updates(&append.doc, RecordKind::Log, first.0, last.0, &payloads);
-    batches.insert_chunks(Keyspace::Log, &append.doc, last.0, &bytes);
+    let updates = new.iter().map(|(_, update)| update);
+    let record = Encoding::new(&append.doc, RecordKind::Log, first.0, last.0, updates.clone());
+    batches.insert_chunks(Keyspace::Log, &append.doc, last.0, &record);
     head.last_seq = *last;
     head.log_records += 1;
-    head.log_updates += payloads.len() as u64;
-    head.log_bytes += payloads.iter().map(|u| u.len() as u64).sum::<u64>();
+    head.log_updates += new.len() as u64;
+    head.log_bytes += updates.map(|update| update.len() as u64).sum::<u64>();
     head.updated_ms = now_ms;
     Ok(())
 }

@@ -6,13 +6,24 @@ use std::mem;
 use sled::IVec;
 
 use super::super::keys::{self, Keyspace};
-use super::super::record::{self, Entry, Root};
+use super::super::record::{self, Encoding, Entry, Root};
 use crate::ids::DocName;
 use crate::limits::STORE_ENTRY_BYTES_MAX;
 
 /// Bytes gathered into one atomic sled batch. sled holds a lock against all readers while it applies one, and keeps the
 /// whole of it in its write buffers; this much takes about a millisecond.
 pub(super) const BATCH_BYTES: usize = 256 << 10;
+
+/// The chunks of a record with their keys, which keep ST6.
+pub(super) fn chunks(
+    space: Keyspace,
+    doc: &DocName,
+    number: u64,
+    record: &Encoding<'_>,
+) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let chunks = record.chunks(STORE_ENTRY_BYTES_MAX - keys::chunk_key_bytes(doc));
+    (0u32..).zip(chunks).map(move |(chunk, value)| (keys::chunk(space, doc, number, chunk), value))
+}
 
 /// Changes gathered into parts of at most about [`BATCH_BYTES`], to be applied in order.
 #[derive(Default)]
@@ -61,12 +72,14 @@ impl Batches {
         self.open.writes.insert(key, None);
     }
 
-    /// Cuts a record into chunks that keep ST6.
-    pub(super) fn insert_chunks(&mut self, space: Keyspace, doc: &DocName, number: u64, bytes: &[u8]) {
-        let chunk_bytes = STORE_ENTRY_BYTES_MAX - keys::chunk_key_bytes(doc);
-        for (chunk, value) in (0u32..).zip(bytes.chunks(chunk_bytes)) {
-            self.insert(&keys::chunk(space, doc, number, chunk), value);
-        }
+    /// Cuts a record into chunks.
+    pub(super) fn insert_chunks(&mut self, space: Keyspace, doc: &DocName, number: u64, record: &Encoding<'_>) {
+        chunks(space, doc, number, record).for_each(|(key, value)| self.insert(&key, &value));
+    }
+
+    /// Those that have grown to a whole part; what comes later is written after them.
+    pub(super) fn take_full(&mut self) -> Batches {
+        Batches { full: mem::take(&mut self.full), ..Batches::default() }
     }
 
     /// The parts, in the order in which they must be written.

@@ -1,11 +1,9 @@
 //! Snapshots take the place of logs, one small write after all their chunks are there (ST4, ST5).
 
-use bytes::Bytes;
-
 use super::super::keys::{self, KeyRange, Keyspace};
-use super::super::record::{self, Entry, RecordKind};
+use super::super::record::{self, Encoding, Entry, RecordKind};
 use super::super::{Snapshot, StoreError};
-use super::batches::Batches;
+use super::batches::{self, Batches};
 use super::reading::{damaged, reading};
 use super::{SledStore, new_entry};
 use crate::ids::DocName;
@@ -91,8 +89,8 @@ impl SledStore {
             return Ok(());
         }
         let generation = old.as_ref().map_or(0, |old| old.generation) + 1;
-        let updates: Vec<&Bytes> = snapshot.updates.iter().collect();
-        let bytes = record::encode_updates(doc, RecordKind::Snapshot, generation, snapshot.covers.0, &updates);
+        let (covers, updates) = (snapshot.covers.0, snapshot.updates.iter());
+        let record = Encoding::new(doc, RecordKind::Snapshot, generation, covers, updates);
 
         // The sweep comes first, or chunks of an attempt that was cut short would mix with those of this one.
         let mut batches = Batches::default();
@@ -101,15 +99,18 @@ impl SledStore {
             let untidy = Entry { untidy: true, ..old.clone() };
             batches.insert(&keys::head(doc), &record::encode_entry(doc, &untidy));
         }
-        batches.insert_chunks(Keyspace::Snapshot, doc, generation, &bytes);
+        let chunks = || batches::chunks(Keyspace::Snapshot, doc, generation, &record);
+        for (key, value) in chunks() {
+            batches.insert(&key, &value);
+            self.apply(&mut writer, OP, batches.take_full())?;
+        }
         self.apply(&mut writer, OP, batches)?;
         reached(InstallStep::ChunksWritten);
 
         self.sync_engine(&mut writer, OP)?;
         reached(InstallStep::ChunksDurable);
 
-        let found = self.read_chunks(doc, keys::generation(doc, generation), u64::MAX)?;
-        if !matches!(found.as_slice(), [(number, read)] if *number == generation && read == &bytes) {
+        if !self.reads_back(doc, keys::generation(doc, generation), chunks())? {
             return Err(damaged(doc, format!("snapshot {generation}"), "it does not read back as written".to_owned()));
         }
         let new = self.entry_after_install(doc, old.as_ref(), generation, snapshot, now_ms)?;

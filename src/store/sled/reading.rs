@@ -61,7 +61,8 @@ impl SledStore {
 
     fn read_snapshot(&self, doc: &DocName, generation: u64, head: &DocHead) -> Result<Vec<Bytes>, StoreError> {
         let what = || format!("snapshot {generation}");
-        let mut found = self.read_chunks(doc, keys::generation(doc, generation), u64::MAX)?;
+        let range = keys::generation(doc, generation);
+        let mut found = self.read_chunks(doc, range, u64::MAX, record::bytes_about(head.snapshot_bytes))?;
         let Some((_, bytes)) = found.pop() else {
             return Err(damaged(doc, what(), "it is missing".to_owned()));
         };
@@ -74,7 +75,8 @@ impl SledStore {
 
     /// The log records after the snapshot, each whole and dense in itself.
     pub(super) fn read_log(&self, doc: &DocName, head: &DocHead) -> Result<Vec<UpdateRecord>, StoreError> {
-        let found = self.read_chunks(doc, keys::log_from(doc, head.snapshot_seq.next()), head.last_seq.0)?;
+        let range = keys::log_from(doc, head.snapshot_seq.next());
+        let found = self.read_chunks(doc, range, head.last_seq.0, record::bytes_about(head.log_bytes))?;
         let decode = |(last, bytes)| {
             let what = || format!("the log record that ends at position {last}");
             let record = decode_updates(doc, what, RecordKind::Log, bytes)?;
@@ -87,15 +89,17 @@ impl SledStore {
         found.into_iter().map(decode).collect()
     }
 
-    /// Puts the chunks in `range` together: the records' numbers, rising, up to `last`, and their bytes.
+    /// Puts the chunks in `range` together: the records' numbers, rising, up to `last`, and their bytes. Room is made at once
+    /// for a record that says it has no more than `bytes_max`.
     pub(super) fn read_chunks(
         &self,
         doc: &DocName,
         range: KeyRange,
         last: u64,
+        bytes_max: usize,
     ) -> Result<Vec<(u64, Bytes)>, StoreError> {
         let what = "its contents";
-        let mut records: Vec<(u64, Vec<sled::IVec>)> = Vec::new();
+        let mut records: Vec<(u64, Vec<u8>)> = Vec::new();
         let mut chunks_expected = 0;
         let scan = || -> Result<(), StoreError> {
             for item in self.db().map_err(|e| unread(doc, what, e))?.range(range) {
@@ -107,7 +111,9 @@ impl SledStore {
                     break; // written for an entry that never came
                 }
                 match records.last_mut() {
-                    Some((open, chunks)) if *open == number && chunk == chunks_expected => chunks.push(value),
+                    Some((open, bytes)) if *open == number && chunk == chunks_expected => {
+                        bytes.extend_from_slice(&value);
+                    }
                     Some((open, _)) if *open == number => {
                         return Err(damaged(
                             doc,
@@ -115,7 +121,11 @@ impl SledStore {
                             format!("chunk {chunks_expected} of record {number} is missing"),
                         ));
                     }
-                    _ if chunk == 0 => records.push((number, vec![value])),
+                    _ if chunk == 0 => {
+                        let mut bytes = Vec::with_capacity(record::announced_bytes(&value).min(bytes_max));
+                        bytes.extend_from_slice(&value);
+                        records.push((number, bytes));
+                    }
                     _ => return Err(damaged(doc, what, format!("chunk 0 of record {number} is missing"))),
                 }
                 chunks_expected = chunk.saturating_add(1);
@@ -125,7 +135,26 @@ impl SledStore {
         panic::catch_unwind(AssertUnwindSafe(scan))
             .unwrap_or_else(|cause| Err(damaged(doc, what, panicked(&*cause))))?;
         // A replica holds on to these bytes: as many as they are.
-        Ok(records.into_iter().map(|(number, chunks)| (number, chunks.concat().into())).collect())
+        Ok(records.into_iter().map(|(number, bytes)| (number, bytes.into_boxed_slice().into())).collect())
+    }
+
+    /// Whether these entries are in `range`, and no others.
+    pub(super) fn reads_back(
+        &self,
+        doc: &DocName,
+        range: KeyRange,
+        written: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<bool, StoreError> {
+        reading(doc, "its contents", || {
+            let mut found = self.db()?.range(range);
+            for entry in written {
+                let Some((key, value)) = found.next().transpose()? else { return Ok(false) };
+                if (&key[..], &value[..]) != (&entry.0[..], &entry.1[..]) {
+                    return Ok(false);
+                }
+            }
+            Ok(found.next().is_none())
+        })
     }
 
     /// Bytes of the entry and of all chunks of a document.

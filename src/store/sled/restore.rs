@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::super::keys::Keyspace;
-use super::super::record::{self, Entry, RecordKind};
+use super::super::record::{Encoding, Entry, RecordKind};
 use super::super::{StoreError, StoredDocument};
 use super::SledStore;
 use super::batches::Batches;
@@ -29,14 +29,13 @@ impl SledStore {
         let is_tombstone = head.deleted_ms.is_some();
         if !is_tombstone && (head.snapshot_seq > Seq::ZERO || !document.snapshot.is_empty()) {
             generation = FIRST_GENERATION;
-            let updates: Vec<&Bytes> = document.snapshot.iter().collect();
-            let covers = head.snapshot_seq.0;
-            let bytes = record::encode_updates(doc, RecordKind::Snapshot, generation, covers, &updates);
-            contents.insert_chunks(Keyspace::Snapshot, doc, generation, &bytes);
+            let (covers, updates) = (head.snapshot_seq.0, document.snapshot.iter());
+            let record = Encoding::new(doc, RecordKind::Snapshot, generation, covers, updates);
+            contents.insert_chunks(Keyspace::Snapshot, doc, generation, &record);
         }
         for (first, last, updates) in records_of(&document.log) {
-            let bytes = record::encode_updates(doc, RecordKind::Log, first.0, last.0, &updates);
-            contents.insert_chunks(Keyspace::Log, doc, last.0, &bytes);
+            let record = Encoding::new(doc, RecordKind::Log, first.0, last.0, updates.into_iter());
+            contents.insert_chunks(Keyspace::Log, doc, last.0, &record);
             head.log_records += 1;
         }
         // As in `append`: never in an earlier batch than the contents it names.

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::super::contract::{append, delete, show, snapshot};
 use super::super::keys::Keyspace;
+use super::super::record::{Encoding, RecordKind};
 use super::delete::DeleteStep;
 use super::install::InstallStep;
 use super::marker::MARKER;
@@ -97,6 +98,12 @@ fn doc(name: &str) -> DocName {
 fn chunk_keys(store: &SledStore) -> Vec<Vec<u8>> {
     let keys = store.db().expect("is open").iter().keys().map(|k| k.expect("iterates").to_vec());
     keys.filter(|k| k[0] == Keyspace::Log as u8 || k[0] == Keyspace::Snapshot as u8).collect()
+}
+
+/// Enters the chunks of a record of 9,000 bytes that no catalogue entry names.
+fn insert_orphan(batches: &mut Batches, space: Keyspace, doc: &DocName, number: u64) {
+    let updates = [Bytes::from_static(&[7; 9_000])];
+    batches.insert_chunks(space, doc, number, &Encoding::new(doc, RecordKind::Log, number, number, updates.iter()));
 }
 
 fn copy_dir(from: &Path, to: &Path) {
@@ -268,9 +275,9 @@ fn st4_a_log_record_without_its_entry_is_swept_by_the_next_append() {
     let store = open(dir.path());
     store.append(&[append("d", 1, 2)], 1).expect("appends");
     let mut orphan = Batches::default();
-    orphan.insert_chunks(Keyspace::Log, &doc("d"), 4, &[7; 9_000]);
-    orphan.insert_chunks(Keyspace::Log, &doc("d"), 9, &[7; 9_000]);
-    orphan.insert_chunks(Keyspace::Log, &doc("new"), 1, &[7; 9_000]);
+    insert_orphan(&mut orphan, Keyspace::Log, &doc("d"), 4);
+    insert_orphan(&mut orphan, Keyspace::Log, &doc("d"), 9);
+    insert_orphan(&mut orphan, Keyspace::Log, &doc("new"), 1);
     store.apply(&mut store.writer("test").expect("writes"), "test", orphan).expect("writes");
     assert_eq!(show(&store, "d"), "@0 [] [1:d#1 2:d#2]");
     store.append(&[append("d", 3, 6), append("new", 1, 2)], 2).expect("appends");

@@ -183,8 +183,8 @@ fn s12_what_no_entry_names_is_left_behind() {
     let (_dir, store) = used();
     let before = shown(&store);
     let mut orphans = Batches::default();
-    orphans.insert_chunks(Keyspace::Log, &doc("d"), 9_000, &[7; 9_000]);
-    orphans.insert_chunks(Keyspace::Snapshot, &doc("d"), 77, &[7; 9_000]);
+    insert_orphan(&mut orphans, Keyspace::Log, &doc("d"), 9_000);
+    insert_orphan(&mut orphans, Keyspace::Snapshot, &doc("d"), 77);
     store.apply(&mut store.writer("test").expect("writes"), "test", orphans).expect("writes");
     let report = store.vacuum(&mut go_on).expect("vacuums");
     assert_eq!((report.damaged_records, report.live_bytes_before - report.live_bytes_after > 18_000), (0, true));
