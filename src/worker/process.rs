@@ -30,8 +30,8 @@ impl Worker {
         let mut child = Command::new(program)
             .args(["worker", "--memory", &memory.to_string()])
             .env_clear()
-            // It would take a gigabyte at once, and a bound on memory counts what is taken, used or not.
-            .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
+            // A bound on memory counts addresses, in use or not; so the allocator gives those back too.
+            .env("_RJEM_MALLOC_CONF", "narenas:1,retain:false,dirty_decay_ms:500,muzzy_decay_ms:0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
