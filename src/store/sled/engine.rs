@@ -17,9 +17,9 @@ use super::log;
 use super::marker::{read_marker, sync_dir};
 use super::salvage::checkpoint_in;
 
-/// Pages sled keeps in memory, bytes. Documents in use are held by their replicas, so this serves cold opens and the
-/// catalogue; the figures of STORAGE §1 were measured with it.
-pub(super) const CACHE_BYTES: u64 = 64 << 20;
+/// Pages sled keeps in memory, bytes. Documents in use are held by their replicas, and what is read again soon the system
+/// still has; so this serves the catalogue.
+pub(super) const CACHE_BYTES: u64 = 16 << 20;
 /// Tries, this far apart, to take sled's file lock. Nobody else can hold it (`data_dir` holds `LOCK`), but sled's own
 /// threads let go of a database a moment after it was dropped.
 const LOCK_TRIES: usize = 40;
