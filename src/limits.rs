@@ -122,7 +122,7 @@ pub const ANSWER_BYTES_MAX: usize = 512 << 10;
 /// needs a line of 90 kB/s for it, the others one of 9 kB/s; and what a frame costs beside its bytes is nothing yet.
 pub const PORTION_BYTES: usize = 256 << 10;
 /// Bytes of shared portions that are kept while somebody takes them, however small the document has become; beyond it, as many
-/// as the document has twice. What was deleted since would be kept with them for as long as somebody is slow.
+/// as the document has and a quarter more. What was deleted since would be kept with them for as long as somebody is slow.
 pub const PORTIONS_SHARED_BYTES_MIN: usize = 8 << 20;
 /// How often what was added while portions went out may go out in portions itself; then it is sent whole, or a document
 /// that is edited faster than a line takes it would never be brought to its end.

@@ -31,7 +31,7 @@ pub struct Sizes {
     pub whole_max: usize,
     /// A portion is about so large, bytes.
     pub portion: usize,
-    /// As many bytes of shared portions are kept at least, and as the document has twice.
+    /// So many bytes of shared portions are kept beside as many as the document has and a quarter more.
     pub shared_min: usize,
 }
 
@@ -128,7 +128,7 @@ impl Shared {
 
     /// Whether so much of it is there that it may be mostly what the document holds no more.
     pub(super) fn is_stale(&self, structs: &Encoded, sizes: &Sizes) -> bool {
-        self.bytes > sizes.shared_min.saturating_add(structs.bytes().saturating_mul(2))
+        self.bytes > sizes.shared_min.saturating_add(structs.bytes() + structs.bytes() / 4)
     }
 
     /// What somebody knows who has had `next` portions.
