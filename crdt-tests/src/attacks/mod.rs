@@ -31,10 +31,10 @@ pub const ROOM: &str = "attacked";
 const SLOWER_PERCENT: u32 = 150;
 /// …and beside that, in the document that is not attacked. Attacker, canaries and server share the cores; who waits for
 /// somebody else's attack waits for more than this. Where the machine does other things too, it is longer by as much.
-const FLOOR: Duration = Duration::from_millis(50);
+const FLOOR: Duration = Duration::from_millis(20);
 /// …and in the one that is. It has one replica, and what any of its editors wrote is integrated before what came after it:
 /// the largest updates of the catalogue keep yrs busy for a tenth of a second or more.
-const FLOOR_IN_ROOM: Duration = Duration::from_millis(500);
+const FLOOR_IN_ROOM: Duration = Duration::from_millis(200);
 /// One run at a time: two would judge each other.
 static ALONE: Mutex<()> = Mutex::new(());
 /// How much the server's memory may grow: several of the largest messages, at once, and documents that names made.
