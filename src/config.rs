@@ -188,6 +188,10 @@ pub struct ServeOptions {
     /// opened (1013) [default: 100000]
     #[arg(long, env = "WEFT_MAX_OPEN_DOCUMENTS", value_name = "N")]
     pub max_open_documents: Option<usize>,
+    /// Memory of the server, bytes, the worker's aside; near it, documents without editors are put to sleep sooner, and beyond it
+    /// nobody joins a document (1013) until some is free again [default: any]
+    #[arg(long, env = "WEFT_MAX_MEMORY", value_name = "BYTES")]
+    pub max_memory: Option<u64>,
     /// Bytes that one document may have; beyond it clients can only make it smaller (4413), while imports are not limited; 0 is no
     /// limit [default: 67108864]
     #[arg(long, env = "WEFT_MAX_DOCUMENT_BYTES", value_name = "BYTES")]
@@ -633,6 +637,7 @@ impl ServeOptions {
             rate_patience: self.rate_patience.or(fallback.rate_patience),
             max_connections_per_address: self.max_connections_per_address.or(fallback.max_connections_per_address),
             max_open_documents: self.max_open_documents.or(fallback.max_open_documents),
+            max_memory: self.max_memory.or(fallback.max_memory),
             max_document_bytes: self.max_document_bytes.or(fallback.max_document_bytes),
             max_document_structs: self.max_document_structs.or(fallback.max_document_structs),
             max_connections_per_user: self.max_connections_per_user.or(fallback.max_connections_per_user),

@@ -129,14 +129,16 @@ pub const PORTIONS_SHARED_BYTES_MIN: usize = 8 << 20;
 pub const PORTIONS_ROUNDS_MAX: u32 = 3;
 /// Documents awake at once, unless `--max-open-documents` says otherwise; as many as connections, most of which have one.
 pub const DOCUMENTS_OPEN_MAX: usize = 100_000;
-/// In the last part of them, one in so many, documents without editors fall asleep sooner…
-pub const DOCUMENTS_HIGH_SHARE: usize = 4;
+/// In the last part of them, or of `--max-memory`, one in so many, documents without editors fall asleep sooner…
+pub const PRESSURE_HIGH_SHARE: usize = 4;
 /// …after this.
 pub const IDLE_AFTER_HIGH: Duration = Duration::from_millis(500);
 /// How often they are looked through then: each of them is woken for it.
 pub const RELIEVE_EVERY: Duration = Duration::from_secs(1);
+/// How often memory is looked at, if `--max-memory` bounds it: it takes some microseconds, and in that time hundreds can join.
+pub const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
 /// Most memory a worker may take for what it integrates, unless `--worker-memory` says otherwise, bytes: a document takes
-/// 8 times its size in yrs, a fold has two of them, and 60 MB are the largest seen.
+/// 8 times its size in yrs, or 15 if it is all keys, and 60 MB are the largest seen.
 pub const WORKER_MEMORY: u64 = 2 << 30;
 /// A worker that has not done its task after this is ended…
 pub const WORKER_TIMEOUT: Duration = Duration::from_secs(60);

@@ -95,9 +95,11 @@ impl From<HubError> for Failure {
                 Self::found(format!("{error}; other documents are not affected"))
             }
             HubError::CannotVacuum(_) => Self::found(error),
-            HubError::Draining | HubError::Reloading(_) | HubError::BackupRunning | HubError::TooManyDocuments => {
-                Self::open(format!("{error}; try again in a moment"))
-            }
+            HubError::Draining
+            | HubError::Reloading(_)
+            | HubError::BackupRunning
+            | HubError::TooManyDocuments
+            | HubError::MemoryFull => Self::open(format!("{error}; try again in a moment")),
             HubError::DiskFull(_) => Self::open(format!("{error}; free some space there, then try again")),
             HubError::Storage(_) => Self::open(format!("{error}; check the disk, then try again")),
         }

@@ -122,6 +122,7 @@ fn serve(runtime: &Runtime, settings: &Settings, open_files: Option<u64>) -> Res
         quarantine: Some(data_dir.quarantine()),
         rates: settings.shares.document,
         documents_max: settings.shares.documents_max,
+        memory_max: settings.shares.memory_max,
         size_max: SizeMax { bytes: settings.shares.document_bytes_max, structs: settings.shares.document_structs_max },
         isolation: Isolation::in_this_program(settings.worker_memory),
         ..HubOptions::default()

@@ -25,6 +25,8 @@ pub struct ShareSettings {
     pub user_connections_max: Option<usize>,
     /// Documents awake at once.
     pub documents_max: usize,
+    /// Memory of the server, bytes; `None` for any.
+    pub memory_max: Option<u64>,
     /// Bytes of one document, beyond which clients may only make it smaller.
     pub document_bytes_max: u64,
     /// The same of structs.
@@ -48,6 +50,7 @@ impl ServeOptions {
             address_connections_max: self.max_connections_per_address,
             user_connections_max: self.max_connections_per_user,
             documents_max: self.max_open_documents.unwrap_or(DOCUMENTS_OPEN_MAX),
+            memory_max: self.max_memory.filter(|bytes| *bytes > 0),
             document_bytes_max: or_any(self.max_document_bytes, DOCUMENT_BYTES_MAX),
             document_structs_max: or_any(self.max_document_structs, DOCUMENT_STRUCTS_MAX),
         }

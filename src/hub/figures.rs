@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::mailbox::Mailbox;
+use super::pressure::resident_bytes;
 use super::{Hub, HubError, Inner};
 use crate::budget::{Counts, Kind};
 use crate::ids::DocName;
@@ -127,6 +128,10 @@ pub struct Figures {
     pub slowed: [(&'static str, u64); Kind::ALL.len()],
     /// Documents that were not opened for a client since there were too many.
     pub refused_documents: u64,
+    /// Who was not let in for want of memory.
+    pub refused_for_memory: u64,
+    /// Memory of this process, bytes, where the system says it.
+    pub resident_bytes: Option<u64>,
     /// Why nothing is written any more (S7).
     pub failed: Option<String>,
     /// The journal.
@@ -177,6 +182,8 @@ impl Hub {
             ],
             slowed: stats.slowed.get(),
             refused_documents: self.inner.pressure.refused.get(),
+            refused_for_memory: self.inner.pressure.refused_for_memory.get(),
+            resident_bytes: resident_bytes(),
             failed: self.inner.failure().clone(),
             journal: self.inner.journal.figures(),
         }

@@ -120,6 +120,8 @@ pub struct HubOptions {
     pub rates: Rates,
     /// Documents awake at once; further ones are not woken for clients. What is asked by admins is not refused.
     pub documents_max: usize,
+    /// Memory of this process, bytes, beyond which nobody joins a document; `None` for any.
+    pub memory_max: Option<u64>,
     /// How large clients may make a document.
     pub size_max: SizeMax,
 }
@@ -135,6 +137,7 @@ impl Default for HubOptions {
             disk: None,
             rates: Rates::default(),
             documents_max: DOCUMENTS_OPEN_MAX,
+            memory_max: None,
             size_max: SizeMax::default(),
         }
     }
@@ -199,6 +202,9 @@ pub enum HubError {
     /// As many documents are awake as may be.
     #[error("too many documents are open")]
     TooManyDocuments,
+    /// The process has as much memory as it may.
+    #[error("the server has as much memory in use as it may")]
+    MemoryFull,
     /// One at a time.
     #[error("another backup is being taken")]
     BackupRunning,
@@ -220,7 +226,7 @@ impl HubError {
             HubError::Deleted { .. } => CloseReason::Deleted,
             HubError::DiskFull(_) => CloseReason::DiskFull,
             HubError::CannotOpen { .. } => CloseReason::Unreadable,
-            HubError::TooManyDocuments => CloseReason::Overloaded,
+            HubError::TooManyDocuments | HubError::MemoryFull => CloseReason::Overloaded,
             HubError::Storage(_)
             | HubError::CannotCompact { .. }
             | HubError::CannotRead { .. }
@@ -256,7 +262,7 @@ impl Hub {
             journal,
             store,
             space: Space::new(options.disk.clone()),
-            pressure: Pressure::new(options.documents_max),
+            pressure: Pressure::new(options.documents_max, options.memory_max),
             integration: Integration::new(options.isolation.clone(), options.quarantine.as_deref()),
             options,
             awake: Mutex::default(),
@@ -285,6 +291,7 @@ impl Hub {
             tokio::spawn(inner.clone().watch_journal()).abort_handle(),
             tokio::spawn(inner.clone().watch_space()).abort_handle(),
             tokio::spawn(inner.clone().relieve_forever()).abort_handle(),
+            tokio::spawn(inner.clone().watch_memory()).abort_handle(),
         ];
         inner.background().extend(background);
         Ok(Hub { inner })
@@ -294,7 +301,7 @@ impl Hub {
     /// it not open, the sink is closed. Whatever a peer with [`Access::Read`] sends, it changes nothing.
     ///
     /// # Errors
-    /// [`HubError::Draining`], [`HubError::TooManyDocuments`].
+    /// [`HubError::Draining`], [`HubError::TooManyDocuments`], [`HubError::MemoryFull`].
     pub fn join(
         &self,
         doc: &DocName,
@@ -311,7 +318,7 @@ impl Hub {
     /// Wakes a document, and returns when it can be joined: for those who must know before they let anybody in.
     ///
     /// # Errors
-    /// [`HubError::Deleted`], [`HubError::TooManyDocuments`], and whatever keeps it from being opened.
+    /// [`HubError::Deleted`], [`HubError::TooManyDocuments`], [`HubError::MemoryFull`], and whatever keeps it from being opened.
     pub async fn open(&self, doc: &DocName) -> Result<(), HubError> {
         self.inner.admit(doc)?;
         self.ask(doc, Query::StateVector).await.map(drop)

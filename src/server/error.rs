@@ -29,7 +29,7 @@ pub(super) fn close_reason(error: &HubError) -> CloseReason {
         HubError::Deleted { .. } => CloseReason::Deleted,
         HubError::DiskFull(_) => CloseReason::DiskFull,
         HubError::CannotOpen { .. } => CloseReason::Unreadable,
-        HubError::TooManyDocuments => CloseReason::Overloaded,
+        HubError::TooManyDocuments | HubError::MemoryFull => CloseReason::Overloaded,
         HubError::CannotCompact { .. } | HubError::CannotRead { .. } | HubError::CannotVacuum(_) => {
             CloseReason::StorageFailed
         }
@@ -244,7 +244,9 @@ impl From<HubError> for Problem {
                 let gone = Self::new(StatusCode::GONE, "document-deleted", "The document was deleted", detail);
                 Self { deleted_ms: Some(deleted_ms), ..gone }
             }
-            HubError::Draining | HubError::Reloading(_) | HubError::TooManyDocuments => Self::unavailable(detail),
+            HubError::Draining | HubError::Reloading(_) | HubError::TooManyDocuments | HubError::MemoryFull => {
+                Self::unavailable(detail)
+            }
             HubError::CannotOpen { .. } | HubError::CannotRead { .. } | HubError::CannotCompact { .. } => {
                 let title = "The document's stored form cannot be used";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "document-damaged", title, detail)

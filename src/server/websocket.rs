@@ -285,6 +285,9 @@ impl<D: Documents> Client<D> {
                     Err(HubError::TooManyDocuments) => {
                         turn_away(&shared, session, held, ("too many documents are open", CloseReason::Overloaded))
                     }
+                    Err(HubError::MemoryFull) => {
+                        turn_away(&shared, session, held, ("too much memory is in use", CloseReason::Overloaded))
+                    }
                     Err(error) => Box::pin(session.refuse(error::close_reason(&error))),
                 }
             }

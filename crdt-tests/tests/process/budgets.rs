@@ -476,6 +476,50 @@ fn p4_a_document_has_its_size_in_every_dialect() {
     }
 }
 
+/// Issue 5, storms: memory within the budget given by a flag. Who is there notices nothing; who comes is told to come again, and
+/// is let in when there is room.
+#[test]
+fn p4_beyond_its_memory_the_server_lets_nobody_in_until_documents_sleep() {
+    const MAX: u64 = 160 << 20;
+    let data = DataDir::new();
+    let server = Options::new(data.path()).arg("--max-memory").arg(MAX.to_string()).start();
+    let (admin, js) = (Admin::of(&server), Js::start());
+    let clients = [0, 1].map(|_| js.open(LATEST, &server, "room"));
+    js.synced(&clients.each_ref());
+    sing(&clients, 2);
+    let (mut open, start) = (Vec::new(), Instant::now());
+    let refused = (0..200).find_map(|n| {
+        let mut socket = Socket::connect(server.addr(), &format!("large/{n}"));
+        socket.send(message::step1_empty());
+        let first = socket.next(PATIENCE).expect("an answer");
+        // "Permission denied" is what stock clients are told before such a close.
+        if first.first() == Some(&2) {
+            return Some(socket);
+        }
+        socket.send(message::update(&Writer::new(n + 1).append(&"x".repeat(4 << 20))));
+        socket.ack();
+        open.push(socket);
+        None
+    });
+    let peak = process::peak_rss_bytes(server.pid());
+    println!("{} documents of 4 MiB, peak {} MiB of {}, {:.1?}", open.len(), peak >> 20, MAX >> 20, start.elapsed());
+    assert_eq!(refused.expect("there is an end").until_closed(PATIENCE), Some(1013));
+    assert!(open.len() > 5 && peak < MAX + (64 << 20), "{} open, {peak} bytes", open.len());
+    assert!(over_budget(&admin, "server", "memory", "refused") >= 1.0);
+    assert!(sing(&clients, 2) < Duration::from_secs(2));
+
+    drop(open);
+    let start = Instant::now();
+    until("they sleep", PATIENCE, || (metric(&admin, "weft_docs_open") < 5.0).then_some(()));
+    until("memory is free again", PATIENCE, || {
+        (metric(&admin, "weft_resident_memory_bytes") < MAX as f64 * 0.9).then_some(())
+    });
+    println!("room again after {:.1?}", start.elapsed());
+    let late = js.open(LATEST, &server, "large/0");
+    late.wait("text.length === 4194304");
+    sing(&clients, 1);
+}
+
 /// HARDENING §2, many documents opened: memory bounded, existing rooms unaffected. `WEFT_NAMES` says how many names, 6,000 unless
 /// it does.
 #[test]

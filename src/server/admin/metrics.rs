@@ -183,11 +183,10 @@ impl Api {
             );
         }
         let figures = self.hub.figures();
-        page.sample(
-            "weft_over_budget_total",
-            &[("per", "server"), ("budget", "documents"), ("action", "refused")],
-            figures.refused_documents as f64,
-        );
+        for (budget, refused) in [("documents", figures.refused_documents), ("memory", figures.refused_for_memory)] {
+            let labels = [("per", "server"), ("budget", budget), ("action", "refused")];
+            page.sample("weft_over_budget_total", &labels, refused as f64);
+        }
         for (budget, number) in figures.slowed {
             let labels = [("per", "document"), ("budget", budget), ("action", "slowed")];
             page.sample("weft_over_budget_total", &labels, number as f64);
@@ -236,6 +235,9 @@ impl Api {
     fn documents(&self, page: &mut Page) {
         let figures = self.hub.figures();
         page.gauge("weft_docs_open", "Documents awake now.", figures.documents_awake as f64);
+        if let Some(bytes) = figures.resident_bytes {
+            page.gauge("weft_resident_memory_bytes", "Memory of the server, its worker's aside.", bytes as f64);
+        }
         page.counters("weft_updates_total", "Updates by what became of them.", "result", figures.updates);
         page.counter("weft_update_bytes_total", "Bytes of updates that brought something new.", figures.applied_bytes);
         page.gauge(
