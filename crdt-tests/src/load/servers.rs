@@ -98,6 +98,13 @@ impl Recipe {
         self.name == "limit"
     }
 
+    /// The same with one more variable in its environment.
+    pub fn with_env(&self, name: &str, value: &str) -> Self {
+        let mut recipe = self.clone();
+        recipe.env.insert(name.to_owned(), value.to_owned());
+        recipe
+    }
+
     /// How long after the last edit it may begin to store it.
     pub fn stored(&self) -> Duration {
         Duration::from_millis(self.stored_ms)

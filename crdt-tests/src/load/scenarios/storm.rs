@@ -1,6 +1,6 @@
 //! Everybody is cut off at once, and comes back as stock clients do.
 //!
-//! No flag bounds weft's memory yet, so the peak is only reported.
+//! The server may have [`MEMORY_MAX`] and not more (`--max-memory`).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -46,7 +46,11 @@ const AIMS: &[(&str, f64)] = &[
     ("resync p99", 10_000.0),
     ("slowest answer of /health", 1_000.0),
     ("acknowledged edits that a client lacks", 0.0),
+    ("peak memory", MEMORY_MAX as f64 / 1e6),
 ];
+
+/// Memory of the server, bytes.
+const MEMORY_MAX: u64 = 256_000_000;
 
 /// Edits that everybody has, and edits that everybody misses, in each document.
 const KNOWN: u32 = 20;
@@ -79,6 +83,7 @@ impl Client {
 
 fn run(lab: &Lab, recipe: &Recipe, kill: bool) -> Outcome<Vec<Figure>> {
     let (documents, clients) = lab.size.of((4, 40), (100, 10_000), (100, 10_000));
+    let recipe = &recipe.with_env("WEFT_MAX_MEMORY", &MEMORY_MAX.to_string());
     let mut bench = lab.start(recipe)?;
     // Two edits of a document have numbers that follow each other, so that a number tells whose it is.
     let mut crowd = Crowd::new(&bench.server)?;
