@@ -321,22 +321,6 @@ impl SegmentFile for OpenFile {
         fault.map_or(Ok(()), |fault| Err(error_of(fault)))
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        let mut state = self.disk.state();
-        let mut fault = Disk::count(&mut state);
-        if state.is_full {
-            state.refused_for_space += 1;
-            fault = Some(Fault::Enospc);
-        }
-        if let Some(fault) = fault {
-            return Err(error_of(fault));
-        }
-        let inode = &mut state.inodes[self.inode];
-        inode.live.resize(len as usize, 0);
-        inode.dirty.extend(0..(len as usize).div_ceil(SECTOR));
-        Ok(())
-    }
-
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         state.syncs_waiting += 1;

@@ -7,12 +7,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
-
-/// Zeros written between two syncs: a group commit meanwhile waits behind at most this much.
-const FILL_BYTES: usize = 1 << 20;
-
 /// A directory of files.
 pub(super) trait Files: Send + Sync + 'static {
     /// Makes a directory (its parent exists); an existing one is fine.
@@ -41,8 +35,6 @@ pub(super) trait SegmentFile: Send + 'static {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes an empty file `len` bytes long, all of them zero and each with its place on the disk.
-    fn allocate(&self, len: u64) -> io::Result<()>;
     /// Makes what was written durable, with the metadata needed to read it back (fdatasync).
     fn sync(&self) -> io::Result<()>;
 }
@@ -122,27 +114,7 @@ impl SegmentFile for File {
         self.write_all_at(bytes, offset)
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, len) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(self, len),
-            done => Ok(done?),
-        }
-    }
-
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
-}
-
-/// Writes zeros, for file systems that have no other way.
-fn fill(file: &impl SegmentFile, len: u64) -> io::Result<()> {
-    let zeros = vec![0u8; FILL_BYTES.min(len as usize)];
-    let mut at = 0;
-    while at < len {
-        let part = zeros.get(..(len - at) as usize).unwrap_or(&zeros);
-        file.write_at(part, at)?;
-        file.sync()?;
-        at += part.len() as u64;
-    }
-    Ok(())
 }
