@@ -7,6 +7,10 @@
 //! so each sync still changes metadata; only blocks that were written once are free of that. Filling 16 MiB takes 11–16
 //! ms and doubles the bytes written; recycling takes 0.3–6 ms and writes one page. So: recycle while there are spares,
 //! else zeros.
+//!
+//! **Never `fallocate` alone.** It was tried, for the bytes: 4 of 6 runs of `p1_power_cuts_lose_nothing_acked` (15 power cuts
+//! each, ext4 of Linux 6.18) then lost the last acknowledged edits, none of 9 with zeros in turn with them. A synced write into
+//! an extent that was never written was not there after the cut.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
