@@ -4,7 +4,8 @@
 //! array iterator never ends; and what stands among the values of a key without being one, which yrs takes for one.
 //!
 //! An item's bytes name its parent only when it has no neighbour; else it hangs where its neighbour hangs. So the parent
-//! of every tick is kept, as runs: text typed into one type by one client is one run, however long.
+//! of every tick is kept, as runs: text typed into one type by one client is one run, however long and whatever of it is
+//! deleted.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +19,6 @@ use crate::wire::update::Id;
 /// Index into [`Nesting::types`]; 0 stands for nowhere.
 type TypeNo = u32;
 
-/// Marks runs that came deleted: what they were is unknown, so they may have been a type.
-const CAME_DELETED: TypeNo = 1 << 31;
-
 /// Marks runs that stand under a key, or beside something that does: yrs gives an item its neighbour's key.
 const KEYED: TypeNo = 1 << 30;
 
@@ -30,8 +28,10 @@ pub struct Nesting {
     types: Vec<SharedType>,
     roots: BTreeMap<Box<str>, TypeNo>,
     nested: BTreeMap<Id, TypeNo>,
-    /// Per client: first tick of each run, and where the run hangs, perhaps with [`CAME_DELETED`] and [`KEYED`].
+    /// Per client: first tick of each run, and where the run hangs, perhaps with [`KEYED`].
     runs: BTreeMap<ClientId, Vec<(Clock, TypeNo)>>,
+    /// Per client: beginnings and ends of what came deleted. What it was is unknown, so it may have been a type.
+    came_deleted: BTreeMap<ClientId, Vec<(Clock, Clock)>>,
 }
 
 #[derive(Debug)]
@@ -133,6 +133,13 @@ impl Drop for Addition<'_> {
             if let Some(runs) = nesting.runs.get_mut(&client) {
                 runs.truncate(runs.partition_point(|(at, _)| *at < from));
             }
+            if let Some(ranges) = nesting.came_deleted.get_mut(&client) {
+                ranges.truncate(ranges.partition_point(|(at, _)| *at < from));
+                // The last of those before may have been continued.
+                if let Some((_, to)) = ranges.last_mut() {
+                    *to = from.min(*to);
+                }
+            }
         }
     }
 }
@@ -140,7 +147,13 @@ impl Drop for Addition<'_> {
 impl Default for Nesting {
     fn default() -> Self {
         let nowhere = SharedType { depth: 0, takes_text: true, kind: RootKind::Unknown, key: Key::Nowhere };
-        Self { types: vec![nowhere], roots: BTreeMap::new(), nested: BTreeMap::new(), runs: BTreeMap::new() }
+        Self {
+            types: vec![nowhere],
+            roots: BTreeMap::new(),
+            nested: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            came_deleted: BTreeMap::new(),
+        }
     }
 }
 
@@ -161,6 +174,7 @@ impl Nesting {
     /// Gives up the room that is kept for what comes next.
     pub fn shrink(&mut self) {
         self.runs.values_mut().for_each(Vec::shrink_to_fit);
+        self.came_deleted.values_mut().for_each(Vec::shrink_to_fit);
     }
 
     /// Notes one struct. Structs of one client come in the order of their clocks.
@@ -169,7 +183,7 @@ impl Nesting {
         let mut mixed = item.keyed && item.carries == Carries::Text;
         let mut beside = |id| {
             let run = self.run_of(id);
-            let parent = run & !(CAME_DELETED | KEYED);
+            let parent = run & !KEYED;
             // Of what hangs nowhere, or nobody knows where, nobody knows either whether it stood under a key. A value that has
             // a neighbour need not say so itself: merging updates (`Y.mergeUpdates`) forgets that it did.
             let is_keyed = run & KEYED != 0;
@@ -183,7 +197,7 @@ impl Nesting {
             Place::In(id) => match self.nested.get(&id) {
                 Some(number) => *number,
                 // yrs drops what hangs in something deleted.
-                None if self.run_of(id) & CAME_DELETED != 0 => 0,
+                None if self.has_come_deleted(id) => 0,
                 None => return Err(Misplaced::Unfitting),
             },
             Place::Beside(id) => beside(id),
@@ -196,7 +210,11 @@ impl Nesting {
             return Err(Misplaced::Unfitting);
         }
         if item.carries == Carries::Deleted {
-            marks |= CAME_DELETED;
+            let ranges = self.came_deleted.entry(client).or_default();
+            match ranges.last_mut() {
+                Some((_, to)) if *to == item.from => *to = item.to,
+                _ => ranges.push((item.from, item.to)),
+            }
         }
         let run = parent | marks;
         let runs = self.runs.entry(client).or_default();
@@ -253,6 +271,12 @@ impl Nesting {
     /// Whether this tick may stand under a key, whatever it says itself.
     pub fn may_be_keyed(&self, id: Id) -> bool {
         self.run_of(id) & KEYED != 0
+    }
+
+    fn has_come_deleted(&self, id: Id) -> bool {
+        let ranges = self.came_deleted.get(&id.client).map_or(&[][..], Vec::as_slice);
+        let before = ranges.partition_point(|(from, _)| *from <= id.clock).checked_sub(1);
+        before.is_some_and(|at| id.clock < ranges[at].1)
     }
 
     fn run_of(&self, id: Id) -> TypeNo {
@@ -409,6 +433,33 @@ mod tests {
         assert_eq!(nesting.add_all(&gated), Err(Misplaced::Unfitting));
         assert_eq!(nesting.roots().collect::<Vec<_>>(), [("r", RootKind::Array)]);
         assert_eq!((nesting.types.len(), nesting.nested.len(), nesting.runs[&C].len()), (3, 1, 1));
+    }
+
+    #[test]
+    fn what_was_refused_has_not_come_deleted_either() {
+        let mut nesting = Nesting::default();
+        nesting.add(C, &item(0, Place::Root("r"), Carries::Values)).unwrap();
+        nesting.add(C, &item(1, Place::Beside(id(0)), Carries::Deleted)).unwrap();
+        let mut addition = nesting.begin();
+        // Goes on where that ends, and a range of its own.
+        addition.add(C, &item(2, Place::Beside(id(1)), Carries::Deleted));
+        addition.add(C, &item(3, Place::Beside(id(0)), Carries::Values));
+        addition.add(C, &item(4, Place::Beside(id(0)), Carries::Deleted));
+        addition.add(C, &item(5, Place::In(id(3)), Carries::Values));
+        assert_eq!(addition.keep(), Err(Misplaced::Unfitting));
+        let came_deleted = [0, 1, 2, 3, 4].map(|clock| nesting.has_come_deleted(id(clock)));
+        assert_eq!(came_deleted, [false, true, false, false, false]);
+    }
+
+    #[test]
+    fn a_text_is_one_run_whatever_of_it_is_deleted() {
+        let mut nesting = Nesting::default();
+        nesting.add(C, &item(0, Place::Root("r"), Carries::Text)).unwrap();
+        for clock in 1..1_000 {
+            let carries = if clock % 2 == 0 { Carries::Text } else { Carries::Deleted };
+            nesting.add(C, &item(clock, Place::Beside(id(clock - 1)), carries)).unwrap();
+        }
+        assert_eq!((nesting.runs[&C].len(), nesting.came_deleted[&C].len()), (1, 500));
     }
 
     #[test]
