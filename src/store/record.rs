@@ -329,6 +329,12 @@ impl<'a> Encoding<'a> {
         Self { header, updates }
     }
 
+    /// How many bytes it has.
+    pub(super) fn bytes(&self) -> usize {
+        let updates = self.updates.iter().map(|(length, update)| length.len() + update.len());
+        self.header.len() + updates.sum::<usize>()
+    }
+
     /// Its bytes in chunks of `bytes`, but for the last one, which may be shorter.
     pub(super) fn chunks(&self, bytes: usize) -> impl Iterator<Item = Vec<u8>> {
         let updates = self.updates.iter().flat_map(|(length, update)| [&length[..], update]);
@@ -607,6 +613,7 @@ mod tests {
             let (last, full) = chunks.split_last().unwrap();
             assert!(full.iter().all(|chunk| chunk.len() == bytes) && (1..=bytes).contains(&last.len()), "{bytes}");
             assert_eq!(chunks.concat(), record.to_vec(), "{bytes}");
+            assert_eq!(chunks.len(), record.bytes().div_ceil(bytes), "{bytes}");
         }
     }
 

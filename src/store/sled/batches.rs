@@ -14,6 +14,9 @@ use crate::limits::STORE_ENTRY_BYTES_MAX;
 /// whole of it in its write buffers; this much takes about a millisecond.
 pub(super) const BATCH_BYTES: usize = 256 << 10;
 
+/// Chunks from which on a record has its places made first: half of what a leaf of sled holds.
+const PLACES_MIN: usize = 8;
+
 /// The chunks of a record with their keys, which keep ST6.
 pub(super) fn chunks(
     space: Keyspace,
@@ -21,8 +24,12 @@ pub(super) fn chunks(
     number: u64,
     record: &Encoding<'_>,
 ) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
-    let chunks = record.chunks(STORE_ENTRY_BYTES_MAX - keys::chunk_key_bytes(doc));
+    let chunks = record.chunks(chunk_bytes(doc));
     (0u32..).zip(chunks).map(move |(chunk, value)| (keys::chunk(space, doc, number, chunk), value))
+}
+
+fn chunk_bytes(doc: &DocName) -> usize {
+    STORE_ENTRY_BYTES_MAX - keys::chunk_key_bytes(doc)
 }
 
 /// Changes gathered into parts of at most about [`BATCH_BYTES`], to be applied in order.
@@ -74,7 +81,23 @@ impl Batches {
 
     /// Cuts a record into chunks.
     pub(super) fn insert_chunks(&mut self, space: Keyspace, doc: &DocName, number: u64, record: &Encoding<'_>) {
+        self.insert_places(space, doc, number, record);
         chunks(space, doc, number, record).for_each(|(key, value)| self.insert(&key, &value));
+    }
+
+    /// Makes the places of a large record: its keys with nothing under them, written before its chunks are.
+    ///
+    /// sled parts a leaf of 17 entries into two and writes both anew. Chunks that come in rising order are so written three
+    /// times, and a fourth time where a leaf gathers ten pieces: 11.2 MB for a record of 3.1 MB. When their keys are there,
+    /// leaves have the shape they will keep, of eight entries, and most chunks are written once: 6.0 MB for one of 3.4 MB.
+    pub(super) fn insert_places(&mut self, space: Keyspace, doc: &DocName, number: u64, record: &Encoding<'_>) {
+        let count = record.bytes().div_ceil(chunk_bytes(doc));
+        if count < PLACES_MIN {
+            return;
+        }
+        (0u32..).take(count).for_each(|chunk| self.insert(&keys::chunk(space, doc, number, chunk), &[]));
+        // What comes to the same key in the same part would be all that is written.
+        self.end_part();
     }
 
     /// Those that have grown to a whole part; what comes later is written after them.
@@ -89,9 +112,13 @@ impl Batches {
 
     fn make_room(&mut self, bytes: usize) {
         if self.open_bytes + bytes > BATCH_BYTES {
-            self.full.push(mem::take(&mut self.open));
-            self.open_bytes = 0;
+            self.end_part();
         }
         self.open_bytes += bytes;
+    }
+
+    fn end_part(&mut self) {
+        self.full.push(mem::take(&mut self.open));
+        self.open_bytes = 0;
     }
 }

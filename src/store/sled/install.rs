@@ -11,6 +11,7 @@ use crate::ids::DocName;
 /// Where an installation of a snapshot has got to; for tests that stop it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InstallStep {
+    PlacesMade,
     ChunksWritten,
     ChunksDurable,
     Verified,
@@ -63,7 +64,7 @@ impl SledStore {
     ///
     /// Each step may be the last before a crash. What the next start then finds, after
     ///
-    /// - *chunks written*, *chunks durable*, *verified*: the catalogue entry still names the old generation and the old
+    /// - *places made*, *chunks written*, *chunks durable*, *verified*: the catalogue entry still names the old generation and the old
     ///   log, both untouched. The new chunks are garbage, in part or whole. The entry is marked untidy (or there is
     ///   none, if the document is new), so the next write to this document sweeps them up.
     /// - *switched*: the entry is one small value in one atomic batch, so either the old one or the new one survives.
@@ -99,6 +100,10 @@ impl SledStore {
             let untidy = Entry { untidy: true, ..old.clone() };
             batches.insert(&keys::head(doc), &record::encode_entry(doc, &untidy));
         }
+        batches.insert_places(Keyspace::Snapshot, doc, generation, &record);
+        self.apply(&mut writer, OP, std::mem::take(&mut batches))?;
+        reached(InstallStep::PlacesMade);
+
         let chunks = || batches::chunks(Keyspace::Snapshot, doc, generation, &record);
         for (key, value) in chunks() {
             batches.insert(&key, &value);
