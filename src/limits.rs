@@ -371,14 +371,14 @@ pub const AUDIT_FLAWS_MAX: usize = 100;
 
 // ---- journal ------------------------------------------------------------------------------------------------------
 
-/// Size of one journal segment, bytes.
-pub const SEGMENT_BYTES: u64 = 16 << 20;
+/// Size of one journal segment, bytes. It is filled with zeros before it is used, so a large one is paid for by who writes little.
+pub const SEGMENT_BYTES: u64 = 2 << 20;
 /// Smallest segment, and what its size is a multiple of, bytes: a page of header and some pages of records.
 pub const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 /// Largest segment, bytes; positions in it are kept in 32 bits.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
-/// Segment files kept to be used again: one is prepared while one is written, more would only hold space.
-pub const JOURNAL_SPARES_MAX: usize = 2;
+/// Segment files kept to be used again, so that as a rule none is filled: what comes in between two checkpoints.
+pub const JOURNAL_SPARES_MAX: usize = 16;
 /// Most bytes in one journal record: the largest turn and its header. The edits of a turn are at most those of
 /// [`TURN_BYTES_MAX`] or one message, and what they set free ([`PARKED_BYTES_MAX`]); a struct whose beginning was known
 /// already may take some more than it came with.
