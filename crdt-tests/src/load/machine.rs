@@ -119,11 +119,6 @@ impl Tree {
         self.pids().into_iter().map(process::peak_rss_bytes).sum()
     }
 
-    /// Bytes that they have had the disk write so far.
-    pub fn written(self) -> u64 {
-        self.pids().into_iter().map(process::written_bytes).sum()
-    }
-
     /// Waits until it does nothing any more, or gives up.
     pub fn quiet(self, patience: Duration) {
         let deadline = Instant::now() + patience;
@@ -175,6 +170,20 @@ impl Machine {
             pinned,
         }
     }
+}
+
+/// Bytes that the device below `dir` has written so far, for whoever it was, once all that waits for it is there; none where
+/// no device says so. The kernel's count for each process (`write_bytes`) is no use: it takes a write for the whole of the
+/// large folio that it falls into, 500 syncs of 2,000 bytes each in a file of zeros for 524 MB, of which the device sees 2.6.
+pub fn device_written(dir: &std::path::Path) -> Option<u64> {
+    const SECTOR: u64 = 512;
+    let dir = fs::File::open(dir).ok()?;
+    rustix::fs::syncfs(&dir).ok()?;
+    let device = rustix::fs::fstat(&dir).ok()?.st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    // Sectors written are the seventh figure (Documentation/block/stat.rst).
+    Some(stat.split_whitespace().nth(6)?.parse::<u64>().ok()? * SECTOR)
 }
 
 /// The kind of the file system that holds `dir`: that of the longest mount point above it.

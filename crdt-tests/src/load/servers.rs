@@ -172,7 +172,6 @@ impl Recipe {
             log: dir.join("log"),
             addr,
             child: None,
-            written: 0,
         };
         running.begin()?;
         Ok(running)
@@ -191,8 +190,6 @@ pub struct Running {
     /// Where it listens; the same after a restart.
     pub addr: SocketAddr,
     child: Option<Child>,
-    /// Bytes that it had given to the disk when it last ended well.
-    pub written: u64,
 }
 
 impl Running {
@@ -264,10 +261,8 @@ impl Running {
     pub fn stop(&mut self) -> Outcome<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         process::signal(&child, Signal::TERM);
-        let (deadline, tree) = (Instant::now() + PATIENCE, Tree::of(child.id()));
-        self.written = 0;
+        let deadline = Instant::now() + PATIENCE;
         while child.try_wait().map_err(|e| e.to_string())?.is_none() {
-            self.written = self.written.max(tree.written());
             if Instant::now() > deadline {
                 let _ = child.kill();
                 let _ = child.wait();
