@@ -12,6 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::admin::CompactReport;
 use super::cut::{Cut, CutGuard};
+use super::integrate::WholeLog;
 use super::{HubError, Inner, quarantine};
 use crate::ids::{DocName, Seq};
 use crate::journal::{Body, DurableSink, JournalError, JournalHealth, Record};
@@ -19,7 +20,7 @@ use crate::limits::{
     CHECKPOINT_BATCH_BYTES, COMPACT_FULL_PAUSE, COMPACT_LOG_BYTES, COMPACT_LOG_RECORDS, COMPACT_QUEUE_MAX,
     ROTATE_ON_FULL_TIMEOUT, SPACE_LOOK_EVERY, WORKER_IDLE,
 };
-use crate::store::{Deletion, DocHead, LogAppend, Snapshot, StoreError};
+use crate::store::{Deletion, DocHead, LogAppend, Snapshot, StoreError, StoredDocument};
 
 /// How many checkpoints have begun and ended; a document may sleep once one that began after its last record has ended.
 pub(super) struct Checkpoints {
@@ -434,8 +435,9 @@ fn set_aside(hub: &Inner, append: LogAppend, why: &StoreError) -> Result<(), Car
 fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubError> {
     let (store, started) = (&*hub.store, Instant::now());
     let failed = |error: &dyn std::fmt::Display| HubError::cannot_compact(doc, error);
-    let mut stored = store.load(doc).map_err(|e| failed(&e))?.ok_or_else(|| HubError::NoSuchDocument(doc.clone()))?;
-    let head = stored.head;
+    let load = || store.load(doc).map_err(|e| failed(&e))?.ok_or_else(|| HubError::NoSuchDocument(doc.clone()));
+    let mut stored = load()?;
+    let head = stored.head.clone();
     if let Some(deleted_ms) = head.deleted_ms {
         return Err(HubError::Deleted { doc: doc.clone(), deleted_ms });
     }
@@ -454,11 +456,14 @@ fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubE
     // Only what was read may be replaced; more may have been appended since.
     if let Some((covers, _)) = stored.log.last() {
         let covers = *covers;
-        let snapshot = stored.snapshot.into_iter().map(|update| (None, update));
-        let log: Vec<_> = snapshot.chain(stored.log.into_iter().map(|(seq, update)| (Some(seq), update))).collect();
-        let folded = hub.fold_log(doc, &log)?;
-        // Both may be large.
-        drop(log);
+        let mut stored = Some(stored);
+        let folded = hub.fold_log(doc, || {
+            let stored = stored.take().map_or_else(load, Ok)?;
+            match stored.head.snapshot_seq == head.snapshot_seq && stored.head.deleted_ms.is_none() {
+                true => Ok(log_up_to(stored, covers)),
+                false => Err(failed(&"it has become another document meanwhile")),
+            }
+        })?;
         report.snapshot_bytes_after = folded.bytes() as u64;
         if !dry_run {
             let snapshot = Snapshot { covers, updates: folded.updates };
@@ -474,6 +479,12 @@ fn fold(hub: &Inner, doc: &DocName, dry_run: bool) -> Result<CompactReport, HubE
     }
     report.took_ms = started.elapsed().as_millis() as u64;
     Ok(report)
+}
+
+fn log_up_to(stored: StoredDocument, covers: Seq) -> WholeLog {
+    let snapshot = stored.snapshot.into_iter().map(|update| (None, update));
+    let log = stored.log.into_iter().take_while(|(seq, _)| *seq <= covers);
+    snapshot.chain(log.map(|(seq, update)| (Some(seq), update))).collect()
 }
 
 pub(super) fn now_ms() -> u64 {

@@ -19,6 +19,9 @@ use crate::replica::compaction::{self, Folded};
 use crate::replica::content::Content;
 use crate::worker::{Integrator, IntegratorError, Isolation, Workers};
 
+/// All updates of a document, each with its position; `None` is a snapshot's.
+pub(super) type WholeLog = Vec<(Option<Seq>, Bytes)>;
+
 /// Integrates, and remembers what cannot be.
 pub(super) struct Integration {
     integrator: Integrator,
@@ -54,24 +57,32 @@ impl Integration {
 }
 
 impl Inner {
-    /// Folds the whole log of `doc`, of which each update has the position beside it; `None` is a snapshot's. Blocks.
-    pub(super) fn fold_log(&self, doc: &DocName, log: &[(Option<Seq>, Bytes)]) -> Result<Folded, HubError> {
+    /// Folds the whole log of `doc`. Blocks. The log may be large, so it is not held while others work on it: `read` is asked
+    /// again when it is needed again.
+    pub(super) fn fold_log(
+        &self,
+        doc: &DocName,
+        mut read: impl FnMut() -> Result<WholeLog, HubError>,
+    ) -> Result<Folded, HubError> {
         let failed = |error: &dyn std::fmt::Display| HubError::cannot_compact(doc, error);
         if !self.integration.broken().contains(doc) {
-            let updates: Vec<Bytes> = log.iter().map(|(_, update)| update.clone()).collect();
-            match self.integration.integrator.fold(&updates) {
+            let updates = || match read() {
+                Ok(log) => Ok(log.into_iter().map(|(_, update)| update).collect()),
+                Err(error) => Err(error.to_string()),
+            };
+            match self.integration.integrator.fold(updates) {
                 Ok(folded) => return Ok(folded),
                 Err(IntegratorError::Breaks { at, why }) => {
-                    self.blame(doc, log.get(at), &why);
+                    self.blame(doc, read()?.get(at), &why);
                 }
-                Err(error @ IntegratorError::Worker(_)) => return Err(failed(&error)),
+                Err(error @ (IntegratorError::Worker(_) | IntegratorError::Log(_))) => return Err(failed(&error)),
                 // Authors who lie about what they have seen can make a document that depends on the order of reading.
                 Err(error @ (IntegratorError::Fold(_) | IntegratorError::Refused(_))) => {
                     warn!(?doc, %error, "folded without the proof that it says the same");
                 }
             }
         }
-        compaction::squash(log.iter().map(|(_, update)| &update[..])).map_err(|error| failed(&error))
+        compaction::squash(read()?.iter().map(|(_, update)| &update[..])).map_err(|error| failed(&error))
     }
 
     /// Reads the shared types of `doc`, whose whole state is `state`. Blocks.

@@ -262,8 +262,8 @@ impl Inner {
         let (name, inner) = (doc.clone(), self.clone());
         self.in_store(move |store| {
             // As small as a snapshot should be, if the proof that nothing is lost by that succeeds.
-            let log: Vec<_> = updates.iter().map(|update| (None, update.clone())).collect();
-            let folded = inner.fold_log(&name, &log).map(|folded| folded.updates);
+            let log = || Ok(updates.iter().map(|update| (None, update.clone())).collect());
+            let folded = inner.fold_log(&name, log).map(|folded| folded.updates);
             // Positions begin anew.
             inner.senders.forget(&name, Seq(u64::MAX));
             store.rebuild(&name, folded.unwrap_or(updates), now_ms())

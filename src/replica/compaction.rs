@@ -75,11 +75,27 @@ pub fn squash<'a>(updates: impl IntoIterator<Item = &'a [u8]>) -> Result<Folded,
     Ok(Folded { updates: squashed, clocks: content.clocks })
 }
 
-/// What a fold of `log` elsewhere came to, once it is certain that it has the same history: as [`verify`] without the content.
-pub fn same_history<'a>(log: impl IntoIterator<Item = &'a [u8]>, folded: Vec<Bytes>) -> Result<Folded, FoldError> {
-    let content = Content::history(log)?;
-    compare_histories(&content, &folded)?;
-    Ok(Folded { updates: folded, clocks: content.clocks })
+/// What a log says of itself; enough to tell, when it is gone, whether a fold of it has lost anything but content.
+pub struct History(Content);
+
+impl History {
+    /// That of `log`.
+    ///
+    /// # Errors
+    /// When it does not load.
+    pub fn of<'a>(log: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
+        Content::history(log).map(Self)
+    }
+
+    /// What a fold of the log elsewhere came to, once it is certain that it has this history: as [`verify`] without the
+    /// content.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn prove(self, folded: Vec<Bytes>) -> Result<Folded, FoldError> {
+        compare_histories(&self.0, &folded)?;
+        Ok(Folded { updates: folded, clocks: self.0.clocks })
+    }
 }
 
 /// Loads `log` and `folded` afresh and compares them: the same clocks by our own count of the log, everything deleted

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use self::process::{Lost, Worker};
 use self::protocol::{Reply, Task};
 use crate::limits::WORKER_TIMEOUT;
-use crate::replica::compaction::{self, FoldError, Folded};
+use crate::replica::compaction::{FoldError, Folded, History};
 use crate::replica::content::Content;
 
 /// Where updates are integrated.
@@ -70,6 +70,9 @@ pub struct Integrator {
 /// Why there is no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IntegratorError {
+    /// The log could not be read.
+    #[error("{0}")]
+    Log(String),
     /// The log does not load, or the result differs from it.
     #[error(transparent)]
     Fold(FoldError),
@@ -118,18 +121,21 @@ impl Integrator {
         }
     }
 
-    /// Folds a log into a snapshot that says the same (S6). Blocks.
+    /// Folds a log into a snapshot that says the same (S6). Blocks. The log may be large, so it is not held while a worker works
+    /// on it, but read anew for each attempt.
     ///
     /// # Errors
     /// Then nothing may be replaced. [`IntegratorError::Breaks`] says the same every time.
-    pub fn fold(&self, updates: &[Bytes]) -> Result<Folded, IntegratorError> {
-        let folded = self.attempt_with_care(|careful| match careful {
-            false => Task::Fold(updates.to_vec()),
-            true => Task::FoldWithCare(updates.to_vec()),
+    pub fn fold(&self, mut read: impl FnMut() -> Result<Vec<Bytes>, String>) -> Result<Folded, IntegratorError> {
+        let mut history = None;
+        let folded = self.attempt_with_care(|careful| {
+            let updates = read().map_err(IntegratorError::Log)?;
+            history.get_or_insert_with(|| History::of(updates.iter().map(|update| &update[..])));
+            Ok(if careful { Task::FoldWithCare(updates) } else { Task::Fold(updates) })
         })?;
-        let Reply::Folded(folded) = folded else { return Err(unexpected()) };
+        let (Reply::Folded(folded), Some(history)) = (folded, history) else { return Err(unexpected()) };
         // It may come from a process that has lost its mind.
-        compaction::same_history(updates.iter().map(|update| &update[..]), folded).map_err(IntegratorError::Fold)
+        history.map_err(FoldError::Load).and_then(|history| history.prove(folded)).map_err(IntegratorError::Fold)
     }
 
     /// Reads the shared types of a whole state. Blocks.
@@ -137,7 +143,7 @@ impl Integrator {
     /// # Errors
     /// [`IntegratorError::Breaks`] when yrs cannot take it.
     pub fn read(&self, state: &Bytes) -> Result<Content, IntegratorError> {
-        match self.attempt_with_care(|_| Task::Read(state.clone()))? {
+        match self.attempt_with_care(|_| Ok(Task::Read(state.clone())))? {
             Reply::Content(content) => Ok(content),
             _ => Err(unexpected()),
         }
@@ -157,10 +163,13 @@ impl Integrator {
 
     /// Tries a task; when that breaks, twice more with care, so that no update is blamed for what befell a worker by chance,
     /// or before it had begun with any.
-    fn attempt_with_care(&self, task: impl Fn(bool) -> Task) -> Result<Reply, IntegratorError> {
+    fn attempt_with_care(
+        &self,
+        mut task: impl FnMut(bool) -> Result<Task, IntegratorError>,
+    ) -> Result<Reply, IntegratorError> {
         let mut blamed = None;
         for careful in [false, true, true] {
-            match self.attempt(task(careful)) {
+            match self.attempt(task(careful)?) {
                 Ok(reply) => return Ok(reply),
                 Err(Attempt::Final(error)) => return Err(error),
                 Err(Attempt::Broke(Some(at), why)) if careful && blamed == Some(Some(at)) => {
@@ -189,7 +198,7 @@ impl Integrator {
                             .map_err(|error| Attempt::Final(IntegratorError::Worker(error.to_string())))?
                     }
                 };
-                let reply = worker.carry_out(&task, *patience, |index| at = Some(index));
+                let reply = worker.carry_out(task, *patience, |index| at = Some(index));
                 if reply.is_ok() {
                     *self.idle() = Some(worker);
                 } else {

@@ -45,7 +45,7 @@ impl Worker {
     ///
     /// # Errors
     /// The worker died, lost its mind, or took longer than `patience` and more for what is large; it is gone then.
-    pub fn carry_out(&mut self, task: &Task, patience: Duration, mut at: impl FnMut(usize)) -> Result<Reply, Lost> {
+    pub fn carry_out(&mut self, task: Task, patience: Duration, mut at: impl FnMut(usize)) -> Result<Reply, Lost> {
         let patience = patience + WORKER_TIMEOUT_PER_MIB * u32::try_from(task.bytes() >> 20).unwrap_or(u32::MAX);
         let bytes_max = task.bytes().saturating_mul(WORKER_REPLY_FACTOR).saturating_add(WORKER_REPLY_BYTES_SPARE);
         let watched = Watch::start(&self.child, patience).map_err(|error| Lost(error.to_string()))?;
@@ -54,6 +54,8 @@ impl Worker {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written,
         };
+        // The reply may be as large.
+        drop(task);
         let reply = written.and_then(|()| {
             loop {
                 match Reply::read(&mut self.from, bytes_max)? {

@@ -31,7 +31,7 @@ pub fn run(criterion: &mut Criterion, inputs: &Inputs) {
         for (place, isolation) in [("in this process", Isolation::None), ("in a worker", worker.clone())] {
             let integrator = Integrator::new(isolation);
             group.bench_function(place, |bencher| {
-                bencher.iter(|| integrator.fold(&log).expect("a honest log"));
+                bencher.iter(|| integrator.fold(|| Ok(log.clone())).expect("a honest log"));
             });
             assert_eq!(integrator.workers().lost, 0);
         }
@@ -39,7 +39,11 @@ pub fn run(criterion: &mut Criterion, inputs: &Inputs) {
         group.bench_function("in a worker that is started for it", |bencher| {
             // Twice: once it has just been busy.
             let end = || (0..2).for_each(|_| integrator.rest());
-            bencher.iter_batched(end, |()| integrator.fold(&log).expect("a honest log"), BatchSize::PerIteration);
+            bencher.iter_batched(
+                end,
+                |()| integrator.fold(|| Ok(log.clone())).expect("a honest log"),
+                BatchSize::PerIteration,
+            );
         });
         assert_eq!(integrator.workers().lost, 0);
         group.finish();
