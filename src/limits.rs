@@ -406,7 +406,7 @@ pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 
 /// Update bytes gathered by a checkpoint before they are given to the store: beyond it a document gets a second record,
 /// and the memory of a checkpoint stays a small multiple of this.
-pub const CHECKPOINT_BATCH_BYTES: usize = 8 << 20;
+pub const CHECKPOINT_BATCH_BYTES: usize = 2 << 20;
 /// Documents that may wait for compaction; those that don't fit come again with a later checkpoint.
 pub const COMPACT_QUEUE_MAX: usize = 100_000;
 /// Time that sealing a segment may take on a full disk before it is plain that the journal waits for room itself.

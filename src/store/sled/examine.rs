@@ -13,7 +13,7 @@ use super::super::{DamagedRecord, DocHead, Examined, Snapshot, StoreError};
 use super::SledStore;
 use super::batches::Batches;
 use super::engine::panicked;
-use super::reading::{ENTRY, decode_entry, reading};
+use super::reading::{ENTRY, decode_entry, reading, scan};
 use crate::ids::{DocName, Seq};
 
 /// All that is found under a document's name.
@@ -140,7 +140,8 @@ impl SledStore {
         }
         for (space, kind) in [(Keyspace::Snapshot, RecordKind::Snapshot), (Keyspace::Log, RecordKind::Log)] {
             let chunks = reading(doc, "its contents", || {
-                self.db()?.range(keys::chunks(space, doc)).collect::<sled::Result<Vec<_>>>()
+                let db = self.db()?;
+                scan(&db, keys::chunks(space, doc)).collect::<sled::Result<Vec<_>>>()
             })?;
             let mut pieces: BTreeMap<u64, Vec<(u32, sled::IVec)>> = BTreeMap::new();
             for (key, value) in chunks {
