@@ -106,10 +106,14 @@ struct Ledger {
     acked: Vec<String>,
 }
 
-/// Writes until told to stop or cut off; gives what was acked.
-fn write(server: SocketAddr, room: &str, round: u64, stop: &AtomicBool) -> Vec<String> {
+fn joined(server: SocketAddr, room: &str) -> Socket {
     let mut socket = Socket::connect(server, room);
     socket.pull(&[0]);
+    socket
+}
+
+/// Writes until told to stop or cut off; gives what was acked.
+fn write(mut socket: Socket, round: u64, stop: &AtomicBool) -> Vec<String> {
     let mut writer = Writer::new(1_000 + round);
     let mut acked = Vec::new();
     for number in 0u64.. {
@@ -159,10 +163,12 @@ fn s12_killed_during_a_vacuum_nothing_acked_is_lost() {
     for round in 0..rounds {
         let stop = AtomicBool::new(false);
         let vacuum = Cli::of(&server);
+        // Before anything is killed: on a busy machine a writer would come too late to be let in.
+        let sockets = rooms.map(|room| joined(server.addr(), room));
         let (acked, killed_at) = std::thread::scope(|scope| {
-            let writers = rooms.map(|room| {
-                let (addr, stop) = (server.addr(), &stop);
-                scope.spawn(move || write(addr, room, round, stop))
+            let writers = sockets.map(|socket| {
+                let stop = &stop;
+                scope.spawn(move || write(socket, round, stop))
             });
             let vacuum = scope.spawn(move || vacuum.run(&["compact", "--vacuum", "--json"]));
             // Some rounds die as the copy begins, some when it is whole, some at any moment around that.
@@ -208,7 +214,7 @@ fn s12_killed_during_a_vacuum_nothing_acked_is_lost() {
     let stop = &AtomicBool::new(false);
     let acked = std::thread::scope(|scope| {
         let addr = server.addr();
-        let writer = scope.spawn(move || write(addr, rooms[0], rounds, stop));
+        let writer = scope.spawn(move || write(joined(addr, rooms[0]), rounds, stop));
         let report = Cli::of(&server).done(&["compact", "--vacuum", "--json"]).json();
         assert_eq!(report["vacuum"]["damaged_records"], 0, "{report}");
         stop.store(true, Ordering::Relaxed);
