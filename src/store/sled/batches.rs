@@ -74,8 +74,9 @@ impl Batches {
         self.open.writes.insert(key.into(), Some(value.into()));
     }
 
-    pub(super) fn remove(&mut self, key: IVec) {
-        self.make_room(key.len());
+    /// Removes what has so many bytes. sled reads it for that, and lets go of nothing that it read before a part is written.
+    pub(super) fn remove(&mut self, key: IVec, bytes: usize) {
+        self.make_room(key.len() + bytes);
         self.open.writes.insert(key, None);
     }
 

@@ -4,7 +4,7 @@ use super::super::keys::{self, KeyRange, Keyspace};
 use super::super::record::{self, Encoding, Entry, RecordKind};
 use super::super::{Snapshot, StoreError};
 use super::batches::{self, Batches};
-use super::reading::{damaged, reading};
+use super::reading::{damaged, reading, scan};
 use super::{SledStore, new_entry};
 use crate::ids::DocName;
 
@@ -48,16 +48,17 @@ impl SledStore {
         unwanted: impl Fn(u64) -> bool,
         batches: &mut Batches,
     ) -> Result<(), StoreError> {
-        let scan = || -> sled::Result<()> {
-            for key in self.db()?.range(range).keys() {
-                let key = key?;
+        let removals = || -> sled::Result<()> {
+            let db = self.db()?;
+            for item in scan(&db, range) {
+                let (key, value) = item?;
                 if keys::chunk_numbers(&key).is_some_and(|(number, _)| unwanted(number)) {
-                    batches.remove(key);
+                    batches.remove(key, value.len());
                 }
             }
             Ok(())
         };
-        reading(doc, "its contents", scan)
+        reading(doc, "its contents", removals)
     }
 
     /// As [`Store::install_snapshot`]; `reached` is told of each step once it is done.

@@ -179,19 +179,25 @@ impl SledStore {
         let db = self.db()?;
         let mut batch = sled::Batch::default();
         let mut live_bytes = root.live_bytes.unwrap_or(0);
+        let mut written = Vec::new();
         for (key, new) in writes {
             let bytes = |value: Option<&IVec>| value.map_or(0, |value| (key.len() + value.len()) as u64);
             let old = bytes(db.get(&key)?.as_ref());
             // Never below zero but for a root record that counted wrongly; no reason to fail.
             live_bytes = (live_bytes + bytes(new.as_ref())).saturating_sub(old);
             match new {
-                Some(value) => batch.insert(key, value),
+                Some(value) => {
+                    written.push((key.clone(), value.len()));
+                    batch.insert(key, value);
+                }
                 None => batch.remove(key),
             }
         }
         root.live_bytes = Some(live_bytes);
         batch.insert(keys::ROOT, record::encode_root(root));
-        db.apply_batch(batch)
+        db.apply_batch(batch)?;
+        written.iter().for_each(|(key, bytes)| reading::let_go(&db, key, *bytes));
+        Ok(())
     }
 
     /// Brings everything written so far to the disk (S4).

@@ -232,22 +232,27 @@ impl SledStore {
 }
 
 /// The entries in `range`, in order.
-///
-/// sled looks at what its cache holds only when one of the 256 parts of it has counted 64 accesses, and reading in order is one
-/// for each leaf, of 24 kB where chunks are large. So all that is read would stay, up to 400 MB of it, whatever the capacity
-/// is; and so a large chunk is accessed more often here.
 pub(super) fn scan(db: &sled::Db, range: KeyRange) -> impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>> {
-    /// A leaf of such entries is larger than what the cache has for each of its parts.
-    const LARGE_BYTES: usize = 1 << 10;
-    const ACCESSES: usize = 4;
     db.range(range).inspect(move |item| {
-        if let Ok((key, value)) = item
-            && value.len() >= LARGE_BYTES
-        {
-            // What is wrong with it is found by who reads it.
-            (0..ACCESSES).for_each(|_| drop(db.contains_key(key)));
+        if let Ok((key, value)) = item {
+            let_go(db, key, value.len());
         }
     })
+}
+
+/// Has sled see that its cache is full, after a chunk of so many bytes was read or written.
+///
+/// It looks at what its cache holds only when one of the 256 parts of it has counted 64 accesses, and going through chunks in
+/// order is one or two for each leaf, of 24 kB where they are large. So all of them would stay, up to 400 MB, whatever the
+/// capacity is; and so a large chunk is accessed more often here: each leaf some forty times.
+pub(super) fn let_go(db: &sled::Db, key: &[u8], bytes: usize) {
+    /// A leaf of such entries is larger than what the cache has for each of its parts.
+    const LARGE_BYTES: usize = 1 << 10;
+    const ACCESSES: usize = 2;
+    if bytes >= LARGE_BYTES {
+        // What is wrong with it is found by who reads it.
+        (0..ACCESSES).for_each(|_| drop(db.contains_key(key)));
+    }
 }
 
 pub(super) const ENTRY: &str = "its catalogue entry";

@@ -128,7 +128,7 @@ fn s12_the_disk_gets_back_what_is_dead() {
     for n in 0..4_500 {
         let mut batches = Batches::default();
         store.sweep(&doc(&format!("d{n}")), None, &mut batches).expect("sweeps");
-        batches.remove(keys::head(&doc(&format!("d{n}"))).into());
+        batches.remove(keys::head(&doc(&format!("d{n}"))).into(), 0);
         store.apply(&mut store.writer("test").expect("writes"), "test", batches).expect("removes");
     }
     let report = store.vacuum(&mut go_on).expect("vacuums");
