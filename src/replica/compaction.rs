@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::content;
 use super::encoded::{ByYrs, Encoded};
 use super::live::{IntegrateError, Live};
+use super::nesting::Nesting;
 use super::{Content, LoadError};
 use crate::limits::INTEGRATE_UPDATES_MAX;
 use crate::wire::state_vector::StateVector;
@@ -84,7 +85,10 @@ impl History {
     /// # Errors
     /// When it does not load.
     pub fn of<'a>(log: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, LoadError> {
-        Content::history(log).map(Self)
+        let mut content = Content::history(log)?;
+        // It takes its room, and only what would be loaded on top of this needs it.
+        content.nesting = Nesting::default();
+        Ok(Self(content))
     }
 
     /// What a fold of the log elsewhere came to, once it is certain that it has this history: as [`verify`] without the
