@@ -70,6 +70,31 @@ fn s6_a_fold_says_what_its_log_says() {
     });
 }
 
+/// What newcomers are sent of a document that nobody has read (`hub/unread`).
+#[test]
+fn a_log_joined_says_what_follows_on_the_fold_of_what_was_before_it() {
+    sweep(15, |_, rng| {
+        for habit in [Habit::Typist, Habit::Everything, Habit::Subdocuments] {
+            let log = log_with_gaps(rng, habit, false);
+            let (before, after) = log.split_at(rng.random_range(0..log.len()));
+            let all = update::join(slices(&log)).unwrap().expect("nothing is missing");
+            assert!(all.from_start);
+            let tail = update::join(slices(after)).unwrap().expect("nothing is missing in between");
+            let (reference, whole, told) = (listener(), listener(), listener());
+            log.iter().for_each(|update| apply(&reference, update));
+            apply(&whole, &all.update);
+            if !before.is_empty() {
+                fold(slices(before)).unwrap().updates.iter().for_each(|update| apply(&told, update));
+            }
+            apply(&told, &tail.update);
+            for doc in [&whole, &told] {
+                assert_eq!(view(&reference), view(doc));
+                assert_eq!(reference.transact().state_vector(), doc.transact().state_vector());
+            }
+        }
+    });
+}
+
 #[test]
 fn s6_what_waits_goes_on_after_the_fold_as_before_it() {
     sweep(15, |_, rng| {
