@@ -118,6 +118,10 @@ pub const ANSWERS_KEPT_FOR: Duration = Duration::from_secs(1);
 /// Largest answer sent as one frame, bytes. A frame counts only when it is complete, and clients give up after 30 s without
 /// one (WIRE g5): a line that needs longer for this takes less than 18 kB/s.
 pub const ANSWER_BYTES_MAX: usize = 512 << 10;
+/// Documents with fewer stored bytes are read before anybody is answered, which takes no longer then than another turn.
+pub const UNREAD_BYTES_MIN: usize = 16 << 10;
+/// Largest log behind a snapshot that is joined and sent without being read, bytes: what a log has as a rule before it is folded.
+pub const UNREAD_TAIL_BYTES_MAX: usize = 64 << 10;
 /// Size of the portions that a larger answer is cut into, bytes: y-sweet's client, which gives up after 3 s (WIRE g-s2),
 /// needs a line of 90 kB/s for it, the others one of 9 kB/s; and what a frame costs beside its bytes is nothing yet.
 pub const PORTION_BYTES: usize = 256 << 10;
@@ -156,6 +160,9 @@ pub const WORKER_REPLY_FACTOR: u64 = 8;
 pub const WORKER_REPLY_BYTES_SPARE: u64 = 1 << 20;
 /// Documents loaded from the store at the same time.
 pub const LOADS_MAX: usize = 8;
+/// Of the processors, one in so many reads documents whose newcomers were answered from what is stored: nobody waits for that
+/// yet, and others wait for an answer.
+pub const READINGS_SHARE: usize = 2;
 
 // ---- a connection -------------------------------------------------------------------------------------------------
 

@@ -77,6 +77,8 @@ pub enum Mail {
     Stateless(Bytes, Reply<u64>),
     /// A peer says something; the payload lies in [`Batch::bytes`].
     Message(PeerId, MessageKind, Range<usize>),
+    /// A peer asked for all of the document, and was sent all that was stored ([`super::unread`]).
+    Answered(PeerId),
     /// An admin asks.
     Query(Query),
     /// Somebody who is no peer brings an update, which lies in [`Batch::bytes`]; answered when it is durable.
@@ -97,7 +99,12 @@ impl Mail {
             Mail::Delete(reply) => drop(reply.send(Err(error.clone()))),
             Mail::Stop(stopping) => drop(stopping.send(())),
             Mail::Stateless(_, reply) => drop(reply.send(Err(error.clone()))),
-            Mail::Leave(_) | Mail::Access(..) | Mail::Unacceptable(_) | Mail::CaughtUp(..) | Mail::Message(..) => {}
+            Mail::Leave(_)
+            | Mail::Access(..)
+            | Mail::Unacceptable(_)
+            | Mail::CaughtUp(..)
+            | Mail::Message(..)
+            | Mail::Answered(_) => {}
         }
     }
 }
@@ -256,6 +263,11 @@ impl Mailbox {
     /// Has the next [`Mailbox::arrival`] return at once: whoever waited for something else may have missed what came.
     pub fn announce(&self) {
         self.arrived.notify_one();
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.lock().batch.mail.is_empty()
     }
 
     /// Takes all that waits. `spare` is an empty batch whose memory is used for what comes next.

@@ -24,6 +24,7 @@ mod senders;
 mod space;
 mod task;
 mod tombstone;
+mod unread;
 mod vacuum;
 mod verify;
 
@@ -32,6 +33,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -64,7 +66,7 @@ use self::vacuum::Vacuums;
 use crate::budget::Rates;
 use crate::ids::{Access, DocName, PeerId};
 use crate::journal::{DurableSink, Journal, JournalHealth};
-use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, DOCUMENTS_OPEN_MAX, IDLE_AFTER, LOADS_MAX};
+use crate::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, DOCUMENTS_OPEN_MAX, IDLE_AFTER, LOADS_MAX, READINGS_SHARE};
 use crate::replica::content::Content;
 use crate::store::{DocHead, Listed, Store, StoreError};
 use crate::wire::close::CloseReason;
@@ -87,6 +89,8 @@ struct Inner {
     draining: watch::Sender<bool>,
     failure: Mutex<Option<String>>,
     loads: Semaphore,
+    /// Of documents whose newcomers have been answered.
+    readings: Semaphore,
     space: Space,
     pressure: Pressure,
     checkpoints: Checkpoints,
@@ -270,6 +274,7 @@ impl Hub {
             draining: watch::Sender::new(false),
             failure: Mutex::default(),
             loads: Semaphore::new(LOADS_MAX),
+            readings: Semaphore::new((available_parallelism().map_or(1, usize::from) / READINGS_SHARE).max(1)),
             checkpoints: Checkpoints::default(),
             compactions: Compactions::default(),
             senders: Senders::default(),

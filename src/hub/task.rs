@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{AcquireError, SemaphorePermit, oneshot};
 use tokio::time::sleep_until;
 use tracing::{debug, error, warn};
 
@@ -20,14 +20,15 @@ use super::mailbox::{Batch, Import, Mail, Mailbox, Query, Reply};
 use super::peer::{Delivery, FrameKind, PeerSink};
 use super::senders::{Ledger, Sender};
 use super::tombstone::Tombstone;
-use super::{DeleteReport, HubError, ImportReport, Inner};
+use super::{DeleteReport, HubError, ImportReport, Inner, unread};
 use crate::budget::{Buckets, Purse};
-use crate::ids::{PeerId, Seq};
+use crate::ids::{DocName, PeerId, Seq};
 use crate::journal::{DurableSink, Record};
 use crate::limits::{GATHER_PEERS_MIN, PEER_BASE_BYTES, RATE_PAUSE_MAX, TURN_BYTES_MAX};
 use crate::replica::{Effects, Event, Offered, Replica, Weight};
+use crate::store::StoredDocument;
 use crate::wire::close::CloseReason;
-use crate::wire::message::ServerMessage;
+use crate::wire::message::{ClientMessage, ServerMessage};
 
 /// A deletion, and what came after it.
 type Deletion = (Reply<DeleteReport>, Vec<Mail>);
@@ -152,16 +153,14 @@ impl Task {
     /// Lives until the document sleeps, is stopped, or cannot be opened.
     pub(super) async fn run(hub: Arc<Inner>, mailbox: Arc<Mailbox>) {
         let mut task = Self::new(hub.clone(), mailbox.clone());
-        let mut form = match task.delete_unread().await {
-            Some(tombstone) => Ok(Form::Deleted(tombstone)),
+        let mut loaded = match task.delete_unread().await {
+            Some(tombstone) => Ok((Form::Deleted(tombstone), mailbox.take(Batch::default()))),
             None => load(&hub, &mailbox).await,
         };
         loop {
-            let mut end = match form {
-                Ok(Form::Live(replica)) => Box::pin(task.live(replica, mailbox.take(Batch::default()))).await,
-                Ok(Form::Deleted(tombstone)) => {
-                    Box::pin(task.stay_deleted(tombstone, mailbox.take(Batch::default()))).await
-                }
+            let mut end = match loaded {
+                Ok((Form::Live(replica), batch)) => Box::pin(task.live(replica, batch)).await,
+                Ok((Form::Deleted(tombstone), batch)) => Box::pin(task.stay_deleted(tombstone, batch)).await,
                 Err(error) => {
                     error!(doc = ?mailbox.doc, %error, "document cannot be opened");
                     return hub.forget(&mailbox, &error);
@@ -192,7 +191,7 @@ impl Task {
                 return hub.forget(&mailbox, &error);
             }
             task = Self::new(hub.clone(), mailbox.clone());
-            form = load(&hub, &mailbox).await;
+            loaded = load(&hub, &mailbox).await;
         }
     }
 
@@ -276,6 +275,15 @@ impl Task {
                 Mail::CaughtUp(peer, lost) => events.push(Event::CaughtUp { peer, lost }),
                 Mail::Stateless(text, reply) => {
                     let _ = reply.send(Ok(self.tell_all(text)));
+                }
+                Mail::Answered(id) => {
+                    self.cost.note(id, &ClientMessage::SyncStep1(unread::NOTHING));
+                    if let Some(peer) = self.peers.get_mut(&id) {
+                        // It was sent much, which it has once its outbox is empty.
+                        peer.bytes_since_noted += PEER_BASE_BYTES;
+                        self.worth_noting.push(id);
+                    }
+                    events.push(Event::Answered(id));
                 }
                 Mail::Message(id, kind, range) => {
                     let message = kind.with(bytes.get(range).unwrap_or_default());
@@ -614,34 +622,81 @@ fn answer(replica: &mut Replica, query: Query) -> bool {
     true
 }
 
-/// Loads a document from the store, which holds everything of one that sleeps; off the async threads.
-async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<Form, HubError> {
-    let _turn = hub.loads.acquire().await.map_err(|_| HubError::Draining)?;
-    let (hub, doc) = (hub.clone(), mailbox.doc.clone());
-    let (began, waits) = (Instant::now(), hub.clone());
-    let loaded = tokio::task::spawn_blocking(move || {
-        let Some(stored) = hub.store.load(&doc).map_err(|e| HubError::cannot_open(&doc, &e))? else {
-            return Ok(Form::Live(Box::new(Replica::new().bounded(hub.options.size_max))));
-        };
-        if let Some(tombstone) = Tombstone::of(&stored.head) {
-            return Ok(Form::Deleted(tombstone));
+/// Loads a document from the store, which holds everything of one that sleeps; off the async threads. With it comes what has
+/// been waiting, of which some may be answered already ([`unread`]).
+async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<(Form, Batch), HubError> {
+    let (doc, mut took) = (&mailbox.doc, Duration::ZERO);
+    let find = |hub: &Inner, doc: &DocName| hub.store.load(doc).map_err(|e| HubError::cannot_open(doc, &e));
+    let found = apart(hub, hub.loads.acquire().await, doc, &mut took, find).await?;
+    let mut batch = mailbox.take(Batch::default());
+    let form = match found {
+        None => Form::Live(Box::new(Replica::new().bounded(hub.options.size_max))),
+        Some(stored) => match Tombstone::of(&stored.head) {
+            Some(tombstone) => Form::Deleted(tombstone),
+            None => {
+                // Who opens it next shall have it sooner.
+                hub.suggest_fold(doc, &stored.head);
+                let turn = match unread::answer(&stored, &mut batch) {
+                    true => turn_to_read(hub, mailbox).await,
+                    false => hub.loads.acquire().await,
+                };
+                match apart(hub, turn, doc, &mut took, move |hub, doc| read(hub, doc, &stored)).await {
+                    Ok(replica) => Form::Live(replica),
+                    Err(error) => {
+                        batch.turn_away(&error);
+                        return Err(error);
+                    }
+                }
+            }
+        },
+    };
+    hub.stats.loads.observe(took);
+    Ok((form, batch))
+}
+
+/// The turn of a document all of whose newcomers have their answer: behind all such, while others have none, until somebody
+/// says something more and waits for what comes of it.
+async fn turn_to_read<'a>(hub: &'a Inner, mailbox: &Mailbox) -> Result<SemaphorePermit<'a>, AcquireError> {
+    let somebody_waits = async {
+        // What was taken has left a word, too.
+        while mailbox.is_empty() {
+            mailbox.arrival().await;
         }
-        // Who opens it next shall have it sooner.
-        hub.suggest_fold(&doc, &stored.head);
-        let log = stored.log.iter().map(|(_, update)| update);
-        let updates = stored.snapshot.iter().chain(log);
-        let replica = Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(&doc, &e))?;
-        Ok(Form::Live(Box::new(replica.bounded(hub.options.size_max))))
-    });
-    let loaded = loaded.await.unwrap_or_else(|panic| Err(HubError::cannot_open(&mailbox.doc, &panic)));
-    waits.stats.loads.observe(began.elapsed());
-    loaded
+        // For when the document is read.
+        mailbox.announce();
+    };
+    tokio::select! {
+        turn = hub.readings.acquire() => turn,
+        () = somebody_waits => hub.loads.acquire().await,
+    }
+}
+
+/// Does a part of the work of loading a document in its turn, and adds how long that took.
+async fn apart<T: Send + 'static>(
+    hub: &Arc<Inner>,
+    turn: Result<SemaphorePermit<'_>, AcquireError>,
+    doc: &DocName,
+    took: &mut Duration,
+    work: impl FnOnce(&Inner, &DocName) -> Result<T, HubError> + Send + 'static,
+) -> Result<T, HubError> {
+    let _turn = turn.map_err(|_| HubError::Draining)?;
+    let (hub, name, began) = (hub.clone(), doc.clone(), Instant::now());
+    let done = tokio::task::spawn_blocking(move || work(&hub, &name)).await;
+    *took += began.elapsed();
+    done.unwrap_or_else(|panic| Err(HubError::cannot_open(doc, &panic)))
+}
+
+/// What the stored updates say.
+fn read(hub: &Inner, doc: &DocName, stored: &StoredDocument) -> Result<Box<Replica>, HubError> {
+    let log = stored.log.iter().map(|(_, update)| update);
+    let updates = stored.snapshot.iter().chain(log);
+    let replica = Replica::load(updates, stored.head.last_seq).map_err(|e| HubError::cannot_open(doc, &e))?;
+    Ok(Box::new(replica.bounded(hub.options.size_max)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::message::ClientMessage;
 
     #[test]
     fn a_turn_is_bounded_in_bytes_and_nothing_is_left_out() {

@@ -20,6 +20,9 @@ pub enum Event<'a> {
     Left(PeerId),
     /// A peer said something; its payload is validated.
     Message(PeerId, ClientMessage<'a>),
+    /// A peer that came asked for everything, and was sent what the document was loaded from, before it was. Nothing was added
+    /// to the document before this.
+    Answered(PeerId),
     /// A peer's outbox was full and dropped document frames.
     FellBehind(PeerId),
     /// That peer's outbox has drained; or a [`super::Weight::Portion`] has left it. `lost` says that document frames of it
@@ -56,6 +59,7 @@ impl Event<'_> {
             Event::Offered(_, update) | Event::Contributed(_, update) => update.len(),
             Event::Joined(..)
             | Event::Left(_)
+            | Event::Answered(_)
             | Event::FellBehind(_)
             | Event::Principal(..)
             | Event::Access(..)

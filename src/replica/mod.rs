@@ -242,6 +242,11 @@ impl Replica {
                     self.awareness.leave(peer, now);
                 }
                 Event::Message(peer, message) => self.hear(peer, message, now, &mut turn, &mut effects),
+                Event::Answered(peer) => match self.peers.get_mut(&peer) {
+                    // As in the turn before: it gets what this one brings.
+                    Some(peer) if self.content.version == 0 => peer.follow(self.turn - 1),
+                    _ => turn.asks.push((peer, &[0])),
+                },
                 Event::FellBehind(peer) => self.fall_behind(peer),
                 Event::CaughtUp { peer, lost } => {
                     if lost {

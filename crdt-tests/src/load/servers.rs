@@ -53,6 +53,9 @@ pub struct Recipe {
     pub acks: Option<Acks>,
     stored_ms: u64,
     let_go_ms: u64,
+    /// How long after documents were opened it may begin to tidy what it stored.
+    #[serde(default)]
+    tidies_ms: u64,
     /// It answers before it has read what it stored, which it sends as an edit then.
     #[serde(default)]
     pub answers_early: bool,
@@ -113,6 +116,11 @@ impl Recipe {
     /// How long after the last client left it may keep a document.
     pub fn let_go(&self) -> Duration {
         Duration::from_millis(self.let_go_ms)
+    }
+
+    /// How long after documents were opened it may begin to tidy what it stored.
+    pub fn tidies(&self) -> Duration {
+        Duration::from_millis(self.tidies_ms)
     }
 
     fn installed(&self, programs: &Programs) -> PathBuf {

@@ -2,6 +2,7 @@
 
 mod deletion;
 mod space;
+mod unread;
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

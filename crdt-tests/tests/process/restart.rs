@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crdt_tests::cli::Cli;
-use crdt_tests::js::{Client, Js, VERSIONS};
+use crdt_tests::js::{Client, HOCUSPOCUS, Js, LATEST, State, VERSIONS, YSWEET};
 use crdt_tests::message::{self, Writer};
 use crdt_tests::server::{DataDir, Server};
 use crdt_tests::socket::Socket;
 use crdt_tests::wait::PATIENCE;
+use serde_json::json;
 
 #[test]
 fn c2_1_sigterm_drains_with_1012_and_keeps_everything() {
@@ -185,4 +186,44 @@ fn c2_1_a_silent_client_does_not_hold_up_the_drain() {
     let status = server.wait_exit(PATIENCE);
     assert!(status.success(), "{status}");
     drop((silent, half_open));
+}
+
+/// Who comes first after a restart is sent what is stored before the server has read it (`hub/unread`): what the log adds is
+/// there when the client calls itself synced, and what it writes at once is kept.
+#[test]
+fn the_first_client_after_a_restart_has_all_when_it_is_synced() {
+    const OTHERS: [&str; 2] = [HOCUSPOCUS[2], YSWEET];
+    let data = DataDir::new();
+    let mut server = Server::start(&data);
+    let js = Js::start();
+    let rooms: Vec<String> = (0..VERSIONS.len() + OTHERS.len()).map(|n| format!("cold-{n}")).collect();
+    for room in &rooms {
+        let author = js.open(LATEST, &server, room);
+        author.synced();
+        author.run("for (let i = 0; i < 4000; i++) text.insert(text.length, `word ${i} `); text.delete(7, 1000)");
+        author.ack();
+        Cli::of(&server).done(&["compact", room]);
+        author.edit(7, 30);
+        author.ack();
+    }
+    let states: Vec<State> = rooms.iter().map(|room| js.load(&Cli::of(&server).export_update(room))).collect();
+    server.drain();
+    server.restart();
+    for ((version, room), state) in VERSIONS.iter().zip(&rooms).zip(&states) {
+        let first = js.open_with(version, &server, room, json!({ "connect": false }));
+        first.run("provider.on('sync', () => { me.atSync ??= text.length })");
+        first.connect();
+        let (at_sync, whole) = (first.get::<u64>("return me.atSync"), first.get::<u64>("return text.length"));
+        assert_eq!(at_sync, whole, "{version}: the rest came later");
+        first.state().assert_same(state, format_args!("{version}, the first after a restart"));
+    }
+    for (version, room) in VERSIONS.iter().chain(&OTHERS).zip(&rooms) {
+        // Asleep or awake, written to at once by one and read by another.
+        let [writer, reader] = [js.open(version, &server, room), js.open(version, &server, room)];
+        writer.edit(8, 30);
+        js.synced(&[&writer, &reader]);
+        writer.ack();
+        let converged = js.converged(&[&writer, &reader]);
+        js.load(&Cli::of(&server).export_update(room)).assert_same(&converged, format_args!("{room}, exported"));
+    }
 }
