@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crdt_tests::attacks::rows::{GETTING_IN, MESSAGES, Proof, table};
 use crdt_tests::attacks::{Length, catalogue, run};
+use crdt_tests::campaign::noise;
 use crdt_tests::seed;
 use crdt_tests::server::workspace;
 
@@ -20,6 +21,12 @@ fn p4_every_attack_in_one_process_and_it_is_killed_by_none() {
 fn p4_mixed_attacks() {
     let seconds = std::env::var("WEFT_ATTACK_SECONDS").map_or(10, |text| text.parse().expect("a number of seconds"));
     run(&Length::Mixed(Duration::from_secs(seconds)), seed::seed("p4_mixed_attacks"));
+}
+
+/// CI's part of the campaign `noise`.
+#[test]
+fn p4_noise_through_sockets() {
+    noise::run(50_000, seed::seed("p4_noise_through_sockets"));
 }
 
 /// Every row names cases and tests that are there, and no case is without a row but those that are only kinds of garbage.

@@ -4,7 +4,7 @@
 //! them, and judges by what the canaries saw, by the server's memory, and by what is on disk after a kill. [`rows`] is the
 //! specification's table with the case or the test for each of its rows.
 
-mod canaries;
+pub(crate) mod canaries;
 mod documents;
 mod floods;
 mod frames;

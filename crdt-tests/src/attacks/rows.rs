@@ -107,7 +107,14 @@ pub const GETTING_IN: &[Row] = &[
 pub const MESSAGES: &[Row] = &[
     (
         "random and mutated bytes",
-        &[Case("random and mutated bytes"), Case("broken messages"), Test("p4_noise"), Test("update"), Test("replica")],
+        &[
+            Case("random and mutated bytes"),
+            Case("broken messages"),
+            Test("p4_noise"),
+            Test("p4_noise_through_sockets"),
+            Test("update"),
+            Test("replica"),
+        ],
     ),
     (
         "the validator refuses nothing honest",

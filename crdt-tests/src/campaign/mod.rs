@@ -8,6 +8,7 @@ use crate::ledger::Totals;
 pub mod calm;
 pub mod full;
 pub mod fuzz;
+pub mod noise;
 pub mod nth;
 pub mod scenarios;
 pub mod stock;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crdt_tests::admin::Admin;
 use crdt_tests::hocuspocus::{self, Line};
 use crdt_tests::js::{Client, HOCUSPOCUS, Js, Kind, LATEST, YSWEET};
+use crdt_tests::load::dialect;
 use crdt_tests::message::{self, Writer};
 use crdt_tests::process;
 use crdt_tests::server::{DataDir, Options, Server};
@@ -19,21 +20,6 @@ use serde_json::json;
 use weft::ids::Access;
 
 use super::ysweet;
-
-/// A binary frame as clients send it, masked with zeros.
-pub(super) fn masked(payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x82];
-    match payload.len() {
-        len @ ..126 => frame.push(0x80 | len as u8),
-        len => {
-            frame.push(0xfe);
-            frame.extend(u16::try_from(len).expect("the tests send small ones").to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend_from_slice(payload);
-    frame
-}
 
 /// A sample of the metrics.
 fn metric(admin: &Admin, sample: &str) -> f64 {
@@ -69,7 +55,7 @@ fn flood(
             return None;
         }
         let frame = frames(number);
-        let mut frame = &masked(&frame)[..];
+        let mut frame = &dialect::frame(&[], &frame)[..];
         while !frame.is_empty() && !stop.load(Ordering::Relaxed) {
             // Slowed, a write times out: the socket is full.
             match (&mut socket.stream()).write(frame) {
@@ -245,7 +231,7 @@ fn connect_from(server: &Server, doc: &str, from: &str) -> Result<TcpStream, Str
 
 fn say(stream: &TcpStream, message: &[u8]) {
     let mut stream = stream;
-    stream.write_all(&masked(message)).expect("writes");
+    stream.write_all(&dialect::frame(&[], message)).expect("writes");
 }
 
 /// What one address may have, it has in all its connections together; which address that is, a declared proxy says. Who

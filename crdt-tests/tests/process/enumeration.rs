@@ -11,14 +11,13 @@ use std::time::Instant;
 use crdt_tests::admin::Admin;
 use crdt_tests::cli::Cli;
 use crdt_tests::hocuspocus::{self, auth};
+use crdt_tests::load::dialect;
 use crdt_tests::message::{self, Writer};
 use crdt_tests::server::DataDir;
 use crdt_tests::socket::Socket;
 use crdt_tests::tokens::Secret;
 use crdt_tests::wait::PATIENCE;
 use weft::ids::Access;
-
-use crate::budgets::masked;
 
 /// One that exists, one that was deleted, one that never was; of one length, so that answers may be.
 const NAMES: [&str; 3] = ["there", "goner", "never"];
@@ -49,7 +48,7 @@ fn upgrade(target: &str, messages: &[Vec<u8>], ends: bool) -> Vec<u8> {
         "GET {target} HTTP/1.1\r\nHost: weft\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
-    let frames = messages.iter().flat_map(|message| masked(message));
+    let frames = messages.iter().flat_map(|message| dialect::frame(&[], message));
     head.into_bytes().into_iter().chain(frames).chain(CLOSE.into_iter().filter(|_| ends)).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Long campaigns against the promise that nothing acked is ever lost (P1), with the code that CI runs for seconds.
 //!
-//! `cargo run --release -p crdt-tests --bin campaign -- [kill|stock|power-cut|nth|disk-full|flips|fuzz|attacks|all] [--rounds N] [--for 2h] [--seed S] [--threads N] [--only SCENARIO|KIND|TARGET] [--asan] [--keep] [--ledger]`
+//! `cargo run --release -p crdt-tests --bin campaign -- [kill|stock|power-cut|nth|disk-full|flips|fuzz|noise|attacks|all] [--rounds N] [--for 2h] [--seed S] [--threads N] [--only SCENARIO|KIND|TARGET] [--asan] [--keep] [--ledger]`
 //!
 //! Prints seeds and totals; `--ledger` enters them in `crdt-tests/LEDGER.md`, which says what each campaign does. Exit
 //! code 1 when a promise was broken.
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crdt_tests::attacks;
-use crdt_tests::campaign::{Tally, full, fuzz, nth, scenarios, stock, storm};
+use crdt_tests::campaign::{Tally, full, fuzz, noise, nth, scenarios, stock, storm};
 use crdt_tests::flips;
 use crdt_tests::js;
 use crdt_tests::ledger::Totals;
@@ -22,7 +22,7 @@ use crdt_tests::seed;
 use record::Record;
 
 /// What can be named on the command line.
-const CAMPAIGNS: [&str; 8] = ["kill", "stock", "power-cut", "nth", "disk-full", "flips", "fuzz", "attacks"];
+const CAMPAIGNS: [&str; 9] = ["kill", "stock", "power-cut", "nth", "disk-full", "flips", "fuzz", "noise", "attacks"];
 /// Kills, and power cuts on each file system, unless `--rounds` says otherwise.
 const ROUNDS: usize = 210;
 /// Kills under stock clients of each kind, unless `--rounds` says otherwise.
@@ -36,6 +36,9 @@ const FLIPS_SAMPLE: usize = 3_000;
 
 /// How long targets are fuzzed, all of them together, unless `--for` says otherwise.
 const FUZZ_TIME: Duration = Duration::from_secs(2 * 3_600);
+
+/// Messages that a server is told, unless `--rounds` says otherwise (HARDENING §2).
+const NOISE_MESSAGES: u64 = 10_000_000;
 
 /// How long a server is attacked, unless `--for` says otherwise.
 const ATTACKS_TIME: Duration = Duration::from_secs(1_800);
@@ -133,6 +136,9 @@ fn run(campaign: &str, plan: &Plan, record: &mut Record) -> bool {
                 Some(fuzz::run(&fuzz::build(plan.asan), &names, &plan))
             });
         }
+        "noise" => part("through sockets", &mut || {
+            Some(noise::run(plan.rounds.map_or(NOISE_MESSAGES, |rounds| rounds as u64), plan.seed))
+        }),
         "attacks" => {
             println!("{}", attacks::rows::table());
             let mixed = attacks::Length::Mixed(plan.time.unwrap_or(ATTACKS_TIME));
