@@ -120,7 +120,7 @@ pub const ANSWERS_KEPT_FOR: Duration = Duration::from_secs(1);
 pub const ANSWER_BYTES_MAX: usize = 512 << 10;
 /// Documents with fewer stored bytes are read before anybody is answered, which takes no longer then than another turn.
 pub const UNREAD_BYTES_MIN: usize = 16 << 10;
-/// Largest log behind a snapshot that is joined and sent without being read, bytes: what a log has as a rule before it is folded.
+/// Largest log behind a snapshot that is merged and sent without being read, bytes: what a log has as a rule before it is folded.
 pub const UNREAD_TAIL_BYTES_MAX: usize = 64 << 10;
 /// Size of the portions that a larger answer is cut into, bytes: y-sweet's client, which gives up after 3 s (WIRE g-s2),
 /// needs a line of 90 kB/s for it, the others one of 9 kB/s; and what a frame costs beside its bytes is nothing yet.

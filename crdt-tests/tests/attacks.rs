@@ -26,7 +26,7 @@ fn p4_mixed_attacks() {
 /// CI's part of the campaign `noise`.
 #[test]
 fn p4_noise_through_sockets() {
-    noise::run(50_000, seed::seed("p4_noise_through_sockets"));
+    noise::run(200_000, seed::seed("p4_noise_through_sockets"));
 }
 
 /// Every row names cases and tests that are there, and no case is without a row but those that are only kinds of garbage.

@@ -9,6 +9,7 @@ use weft::ids::Seq;
 use weft::replica::compaction::{FoldError, fold, verify};
 use weft::replica::content::Content;
 use weft::replica::{LoadError, Replica};
+use weft::wire::merge::merge;
 use weft::wire::update;
 use yrs::{ReadTxn, Transact};
 
@@ -72,14 +73,14 @@ fn s6_a_fold_says_what_its_log_says() {
 
 /// What newcomers are sent of a document that nobody has read (`hub/unread`).
 #[test]
-fn a_log_joined_says_what_follows_on_the_fold_of_what_was_before_it() {
+fn a_log_merged_says_what_follows_on_the_fold_of_what_was_before_it() {
     sweep(15, |_, rng| {
         for habit in [Habit::Typist, Habit::Everything, Habit::Subdocuments] {
             let log = log_with_gaps(rng, habit, false);
             let (before, after) = log.split_at(rng.random_range(0..log.len()));
-            let all = update::join(slices(&log)).unwrap().expect("nothing is missing");
+            let all = merge(slices(&log)).unwrap().expect("nothing is missing");
             assert!(all.from_start);
-            let tail = update::join(slices(after)).unwrap().expect("nothing is missing in between");
+            let tail = merge(slices(after)).unwrap().expect("nothing is missing in between");
             let (reference, whole, told) = (listener(), listener(), listener());
             log.iter().for_each(|update| apply(&reference, update));
             apply(&whole, &all.update);

@@ -15,8 +15,8 @@ use super::peer::{Delivery, FrameKind, PeerSink};
 use crate::ids::PeerId;
 use crate::limits::{ANSWER_BYTES_MAX, UNREAD_BYTES_MIN, UNREAD_TAIL_BYTES_MAX};
 use crate::store::StoredDocument;
+use crate::wire::merge::merge;
 use crate::wire::message::ServerMessage;
-use crate::wire::update;
 
 /// The state vector of who has nothing.
 pub(super) const NOTHING: &[u8] = &[0];
@@ -92,12 +92,12 @@ impl Unread {
             [state] if snapshot_bytes <= ANSWER_BYTES_MAX && log_bytes <= UNREAD_TAIL_BYTES_MAX => {
                 let tail = match log_bytes {
                     0 => None,
-                    _ => Some(update::join(log).ok()??.update.into()),
+                    _ => Some(merge(log).ok()??.update.into()),
                 };
                 Some(Self { tail, whole: state.clone() })
             }
             [] if log_bytes <= ANSWER_BYTES_MAX => {
-                let all = update::join(log).ok()?.filter(|joined| joined.from_start)?;
+                let all = merge(log).ok()?.filter(|merged| merged.from_start)?;
                 Some(Self { tail: None, whole: all.update.into() })
             }
             // Some of it waits for what is missing, which is nobody's concern but ours; or it goes out in portions.

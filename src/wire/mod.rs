@@ -11,6 +11,7 @@ pub mod hocuspocus;
 pub mod join;
 pub mod json;
 pub mod lib0;
+pub mod merge;
 pub mod message;
 pub mod state_vector;
 pub mod update;

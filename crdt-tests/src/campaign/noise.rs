@@ -152,7 +152,8 @@ impl Seeds {
 
 /// One connection, from its handshake to its end, which must come.
 fn converse(addr: SocketAddr, number: u64, is_ysweet: bool, seeds: &Seeds, rng: &mut ChaCha8Rng) {
-    let doc = if number % ROOM_EVERY == 0 { ROOM.to_owned() } else { format!("{ROOM}-{}", number / DOCUMENT_EVERY) };
+    let doc =
+        if number.is_multiple_of(ROOM_EVERY) { ROOM.to_owned() } else { format!("{ROOM}-{}", number / DOCUMENT_EVERY) };
     let is_hocuspocus = !is_ysweet && rng.random_ratio(1, 2);
     let path = match (is_hocuspocus, is_ysweet) {
         (true, _) => String::new(),

@@ -7,8 +7,9 @@ use weft::limits::UPDATE_STRUCTS_MAX;
 use weft::replica::delete_set::DeleteSet;
 use weft::replica::gate::gate;
 use weft::replica::steps::{needs_steps, steps};
+use weft::wire::merge::merge;
 use weft::wire::state_vector::StateVector;
-use weft::wire::update::{Builder, Kind, Parent, Walker, join, validate, write_part};
+use weft::wire::update::{Builder, Kind, Parent, Walker, validate, write_part};
 use yrs::updates::decoder::Decode;
 
 /// Reads one.
@@ -22,7 +23,7 @@ pub fn run(input: &[u8]) {
     yrs::Update::decode_v1(input).expect("yrs decodes what we take");
     check_cuts(input);
     check_gate(input);
-    check_join(input);
+    check_merge(input);
     if needs_steps(input) {
         for step in steps(input).expect("a valid update has steps") {
             assert_eq!(validate(&step), Ok(()), "a step");
@@ -30,11 +31,11 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Joined alone, it says what it said.
-fn check_join(input: &[u8]) {
-    let Some(joined) = join([input]).expect("a valid update can be walked") else { return };
-    assert_eq!(validate(&joined.update), Ok(()), "joined");
-    assert_eq!(coverage(&joined.update), coverage(input), "joined");
+/// Merged alone, it says what it said.
+fn check_merge(input: &[u8]) {
+    let Some(merged) = merge([input]).expect("a valid update can be walked") else { return };
+    assert_eq!(validate(&merged.update), Ok(()), "merged");
+    assert_eq!(coverage(&merged.update), coverage(input), "merged");
 }
 
 /// Per client the ticks that an update has, and what it deletes.
