@@ -163,6 +163,8 @@ impl SledStore {
                     Ok(record) => drop(records.log.insert(number, record)),
                     // What an installation that was cut short has left is none of the document's.
                     Err(_) if kind == RecordKind::Snapshot && !records.names_snapshot(number) => {}
+                    // Nor is what one that was cut short later has not removed yet.
+                    Err(_) if kind == RecordKind::Log && records.covers(number) => {}
                     Err(why) => records.damaged.push(DamagedRecord {
                         what: match kind {
                             RecordKind::Snapshot => format!("snapshot {number}"),
@@ -217,6 +219,12 @@ impl SledStore {
 impl Records {
     fn names_snapshot(&self, generation: u64) -> bool {
         self.entry.as_ref().is_none_or(|entry| entry.generation == generation)
+    }
+
+    /// Whether the snapshot that the entry names is there, and says what the log record that ends at this position said.
+    fn covers(&self, position: u64) -> bool {
+        let named = self.entry.as_ref().and_then(|entry| self.snapshots.get(&entry.generation));
+        named.is_some_and(|snapshot| position <= snapshot.last)
     }
 
     /// Generation and covered position of the snapshot to build on: the one the entry names, else the newest.

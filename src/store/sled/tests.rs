@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::super::contract::{append, delete, show, snapshot};
 use super::super::keys::Keyspace;
 use super::super::record::{Encoding, RecordKind};
+use super::batches::BATCH_BYTES;
 use super::delete::DeleteStep;
 use super::install::InstallStep;
 use super::marker::MARKER;
@@ -299,6 +300,36 @@ fn st5_tidied_means_that_nothing_is_left() {
         store.install_snapshot(&doc("d"), &snapshot(round * 50 + 50, &["x"]), 1).expect("installs");
     }
     assert_eq!(chunk_keys(&store).len(), 1);
+}
+
+/// What is removed goes part by part, and a crash, or a disk that fails, may come between two of them.
+#[test]
+fn st5_what_is_left_of_a_tidying_that_was_cut_short_is_no_damage() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let copy = TempDir::new().expect("a temporary directory");
+    let store = open(dir.path());
+    let updates = vec![(Seq(1), Bytes::from(vec![7; 3 * BATCH_BYTES]))];
+    store.append(&[LogAppend { doc: doc("d"), updates }], 1).expect("appends");
+    store
+        .install(&doc("d"), &snapshot(1, &["state"]), 2, &mut |step| {
+            if step == InstallStep::SwitchDurable {
+                copy_dir(dir.path(), copy.path());
+            }
+        })
+        .expect("installs");
+    let cut_short = open(copy.path());
+    let mut batches = Batches::default();
+    let entry = cut_short.entry(&doc("d")).expect("reads");
+    let whole = chunk_keys(&cut_short).len();
+    cut_short.sweep(&doc("d"), entry.as_ref(), &mut batches).expect("finds what is left");
+    let parts = batches.take_full();
+    cut_short.apply(&mut cut_short.writer("test").expect("writes"), "test", parts).expect("writes");
+    let left = chunk_keys(&cut_short).len();
+    assert!(1 < left && left < whole, "{left} of {whole}");
+    assert!(cut_short.examine(&doc("d")).expect("reads").is_whole());
+    assert_eq!(show(&cut_short, "d"), "@1 [state] []");
+    cut_short.append(&[append("d", 2, 2)], 3).expect("appends");
+    assert_eq!(chunk_keys(&cut_short).len(), 2);
 }
 
 /// See [`Batches::insert_places`].
