@@ -625,10 +625,15 @@ fn answer(replica: &mut Replica, query: Query) -> bool {
 /// Loads a document from the store, which holds everything of one that sleeps; off the async threads. With it comes what has
 /// been waiting, of which some may be answered already ([`unread`]).
 async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<(Form, Batch), HubError> {
-    let (doc, mut took) = (&mailbox.doc, Duration::ZERO);
-    let find = |hub: &Inner, doc: &DocName| hub.store.load(doc).map_err(|e| HubError::cannot_open(doc, &e));
-    let found = apart(hub, hub.loads.acquire().await, doc, &mut took, find).await?;
-    let mut batch = mailbox.take(Batch::default());
+    let (doc, inbox, mut took) = (&mailbox.doc, mailbox.clone(), Duration::ZERO);
+    let find = move |hub: &Inner, doc: &DocName| {
+        let found = hub.store.load(doc).map_err(|e| HubError::cannot_open(doc, &e))?;
+        let mut batch = inbox.take(Batch::default());
+        // A tombstone has no updates.
+        let all_answered = found.as_ref().is_some_and(|stored| unread::answer(stored, &mut batch));
+        Ok((found, batch, all_answered))
+    };
+    let (found, batch, all_answered) = in_turn(hub, hub.loads.acquire().await, doc, &mut took, find).await?;
     let form = match found {
         None => Form::Live(Box::new(Replica::new().bounded(hub.options.size_max))),
         Some(stored) => match Tombstone::of(&stored.head) {
@@ -636,11 +641,11 @@ async fn load(hub: &Arc<Inner>, mailbox: &Arc<Mailbox>) -> Result<(Form, Batch),
             None => {
                 // Who opens it next shall have it sooner.
                 hub.suggest_fold(doc, &stored.head);
-                let turn = match unread::answer(&stored, &mut batch) {
+                let turn = match all_answered {
                     true => turn_to_read(hub, mailbox).await,
                     false => hub.loads.acquire().await,
                 };
-                match apart(hub, turn, doc, &mut took, move |hub, doc| read(hub, doc, &stored)).await {
+                match in_turn(hub, turn, doc, &mut took, move |hub, doc| read(hub, doc, &stored)).await {
                     Ok(replica) => Form::Live(replica),
                     Err(error) => {
                         batch.turn_away(&error);
@@ -672,7 +677,7 @@ async fn turn_to_read<'a>(hub: &'a Inner, mailbox: &Mailbox) -> Result<Semaphore
 }
 
 /// Does a part of the work of loading a document in its turn, and adds how long that took.
-async fn apart<T: Send + 'static>(
+async fn in_turn<T: Send + 'static>(
     hub: &Arc<Inner>,
     turn: Result<SemaphorePermit<'_>, AcquireError>,
     doc: &DocName,
