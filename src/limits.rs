@@ -196,6 +196,9 @@ pub const PREAUTH_BYTES_MAX: usize = 64 << 10;
 pub const PREAUTH_MESSAGES_MAX: usize = 64;
 /// A document of a Hocuspocus connection for which no token comes is denied after this (HARDENING §1).
 pub const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
+/// So long a Hocuspocus client's document has to ask its question ahead of the client's being told that it is let in
+/// (WIRE h3, h4).
+pub const GREETING_HOLD: Duration = Duration::from_millis(100);
 /// So long before its token ends a Hocuspocus client is asked for another one (WIRE §6).
 pub const TOKEN_RENEWAL: Duration = Duration::from_secs(30);
 /// Denials on one Hocuspocus connection, after which it is closed: each costs a signature's verification.

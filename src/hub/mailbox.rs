@@ -15,7 +15,7 @@ use super::{DeleteReport, HubError, ImportReport, PeerSink};
 use crate::ids::{Access, DocName, PeerId, Seq};
 use crate::journal::DurableSink;
 use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGE_COST};
-use crate::replica::Census;
+use crate::replica::{Backlog, Census};
 use crate::wire::dialect::Address;
 use crate::wire::message::ClientMessage;
 
@@ -73,6 +73,8 @@ pub enum Mail {
     Leave(PeerId),
     /// A peer's outbox has drained, and document frames of it were lost or not.
     CaughtUp(PeerId, bool),
+    /// A peer has come so far with what it kept while it was away.
+    Backlog(PeerId, Backlog),
     /// A text to all whose dialect has words for it; answered with their number.
     Stateless(Bytes, Reply<u64>),
     /// A peer says something; the payload lies in [`Batch::bytes`].
@@ -103,6 +105,7 @@ impl Mail {
             | Mail::Access(..)
             | Mail::Unacceptable(_)
             | Mail::CaughtUp(..)
+            | Mail::Backlog(..)
             | Mail::Message(..)
             | Mail::Answered(_) => {}
         }

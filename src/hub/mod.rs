@@ -50,6 +50,7 @@ pub use self::quarantine::KeptUpdate;
 pub use self::senders::Sender;
 pub use self::space::Disk;
 pub use self::verify::{VerifyPage, VerifyProblem, VerifyQuery, VerifyReport};
+pub use crate::replica::Backlog;
 pub use crate::replica::size::SizeMax;
 pub use crate::store::{DamagedEntry, VacuumProgress};
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::mailbox::{Mail, Mailbox};
 use super::{HubError, Sender};
 use crate::ids::{Access, PeerId, Principal};
+use crate::replica::Backlog;
 use crate::wire::close::CloseReason;
 use crate::wire::message::ClientMessage;
 
@@ -109,6 +110,11 @@ impl PeerHandle {
     /// The peer has said something too large to be taken: its writes are refused from now on.
     pub fn said_too_much(&self) {
         let _ = self.mailbox.post(Mail::Unacceptable(self.id));
+    }
+
+    /// The peer has come so far with what it kept while it was away.
+    pub fn note_backlog(&self, backlog: Backlog) {
+        let _ = self.mailbox.post(Mail::Backlog(self.id, backlog));
     }
 }
 

@@ -272,6 +272,7 @@ impl Task {
                     }
                     events.push(Event::Left(id));
                 }
+                Mail::Backlog(id, backlog) => events.push(Event::Backlog(id, backlog)),
                 Mail::CaughtUp(peer, lost) => events.push(Event::CaughtUp { peer, lost }),
                 Mail::Stateless(text, reply) => {
                     let _ = reply.send(Ok(self.tell_all(text)));

@@ -1,5 +1,6 @@
 //! What can happen to a document.
 
+use super::peers::Backlog;
 use crate::ids::{Access, PeerId, Principal, Seq};
 use crate::wire::dialect::Dialect;
 use crate::wire::message::ClientMessage;
@@ -23,6 +24,8 @@ pub enum Event<'a> {
     /// A peer that came asked for everything, and was sent what the document was loaded from, before it was. Nothing was added
     /// to the document before this.
     Answered(PeerId),
+    /// A peer has come so far with what it kept while it was away; never back.
+    Backlog(PeerId, Backlog),
     /// A peer's outbox was full and dropped document frames.
     FellBehind(PeerId),
     /// That peer's outbox has drained; or a [`super::Weight::Portion`] has left it. `lost` says that document frames of it
@@ -60,6 +63,7 @@ impl Event<'_> {
             Event::Joined(..)
             | Event::Left(_)
             | Event::Answered(_)
+            | Event::Backlog(..)
             | Event::FellBehind(_)
             | Event::Principal(..)
             | Event::Access(..)

@@ -33,6 +33,7 @@ use bytes::Bytes;
 
 pub use self::effects::{Effects, Offered, Tally, Weight};
 pub use self::event::Event;
+pub use self::peers::Backlog;
 
 use self::answers::Answers;
 use self::awareness::Awareness;
@@ -247,6 +248,11 @@ impl Replica {
                     Some(peer) if self.content.version == 0 => peer.follow(self.turn - 1),
                     _ => turn.asks.push((peer, &[0])),
                 },
+                Event::Backlog(id, backlog) => {
+                    if self.peers.get_mut(&id).is_some_and(|peer| peer.note_backlog(backlog)) {
+                        turn.confirming.insert(id);
+                    }
+                }
                 Event::FellBehind(peer) => self.fall_behind(peer),
                 Event::CaughtUp { peer, lost } => {
                     if lost {
@@ -305,13 +311,10 @@ impl Replica {
     }
 
     fn join(&mut self, id: PeerId, access: Access, dialect: Dialect, effects: &mut Effects) {
-        // Who is asked whenever it asks is not asked twice (WIRE h4).
+        // Who is asked whenever it asks is not asked twice, and told nothing before that (WIRE h4).
         if !dialect.confirms_each_write() {
-            let (_, state_vector) = self.clocks();
-            effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
-        }
-        if let Some(everyone) = self.awareness.everyone() {
-            effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
+            self.ask(id, effects);
+            self.introduce(id, effects);
         }
         self.peers.insert(id, Peer::new(access, dialect));
     }
@@ -354,11 +357,7 @@ impl Replica {
                     effects.send.push((id, ServerMessage::QueryAwareness, Weight::Control));
                 }
             }
-            ClientMessage::QueryAwareness => {
-                if let Some(everyone) = self.awareness.everyone() {
-                    effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
-                }
-            }
+            ClientMessage::QueryAwareness => self.introduce(id, effects),
             ClientMessage::AckRequest(bytes) => turn.acks.push((id, Bytes::copy_from_slice(bytes))),
         }
     }
@@ -538,9 +537,24 @@ impl Replica {
 
     /// Where that is the custom, whoever asks is asked in turn, before it is answered (WIRE h1).
     fn ask_back(&mut self, id: PeerId, effects: &mut Effects) {
-        if self.peers.get(&id).is_some_and(|peer| peer.confirming.is_some()) {
-            let (_, state_vector) = self.clocks();
-            effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+        let Some(peer) = self.peers.get(&id).filter(|peer| peer.confirming.is_some()) else { return };
+        let is_new = peer.follows_since.is_none() && peer.bringing.is_none();
+        self.ask(id, effects);
+        if is_new {
+            self.introduce(id, effects);
+        }
+    }
+
+    /// Asks a peer what it has that we miss.
+    fn ask(&mut self, id: PeerId, effects: &mut Effects) {
+        let (_, state_vector) = self.clocks();
+        effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+    }
+
+    /// Tells a peer who is here.
+    fn introduce(&mut self, id: PeerId, effects: &mut Effects) {
+        if let Some(everyone) = self.awareness.everyone() {
+            effects.send.push((id, ServerMessage::Awareness(everyone), Weight::Presence));
         }
     }
 

@@ -59,18 +59,36 @@ enum Ack {
     Writes(u32),
 }
 
+/// How far a client has come with sending what it made while it was away. It does so when it hears of us, in one go, behind
+/// its SyncStep1 and behind what it has made meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Backlog {
+    /// Nothing of it has come, should this turn to [`Backlog::Coming`]; if it does not, nobody knows.
+    #[default]
+    Ahead,
+    /// It is among what comes now.
+    Coming,
+    /// All of it has come.
+    Through,
+}
+
 /// The arithmetic of a Hocuspocus client (WIRE h4): it counts one when it begins to sync, one more for each update, and
 /// one less for each confirmation; at zero it shows "saved". To be true, that must not happen before all is durable, and
 /// to happen at all, each count needs its confirmation.
 ///
 /// What it wrote while it was away it sends when it is back, though beginning to sync has reset its count. Such an update
 /// is in what the client says it has, and in its answer to our question, so that answer's confirmation stands for both.
+/// Where nothing in an update tells when it was made, its place in what comes does ([`Backlog`]).
 #[derive(Debug, Default)]
 pub struct Confirming {
     /// What the client had when it began to sync, until it has answered our question.
     had: Option<StateVector>,
     /// Questions of ours beyond the one for each of its own; it does not count the answers.
     uncounted: u32,
+    /// How far it has come with what it kept.
+    backlog: Backlog,
+    /// Updates that may have been kept, and were not if the pong has yet to come.
+    undecided: u32,
     /// Writes of this turn to be confirmed when its record is durable.
     written: u32,
     /// Writes refused because of what they are.
@@ -83,7 +101,7 @@ impl Confirming {
         // The answer that it still owes is to a question that it has forgotten.
         self.uncounted += u32::from(self.had.is_some());
         self.had = Some(had);
-        self.written = 0;
+        (self.written, self.undecided) = (0, 0);
     }
 
     /// We ask it for what we miss, though it has not begun to sync.
@@ -101,11 +119,24 @@ impl Confirming {
         }
     }
 
-    /// An update of it was taken. One of deletions alone does not tell when it was made; while the client begins to sync,
-    /// as a rule that was while it was away.
+    /// An update of it was taken. One of deletions alone does not tell when it was made.
     pub fn updated(&mut self, update: &[u8]) {
-        let was_away = self.had.as_ref().is_some_and(|had| is_within(update, had).unwrap_or(false));
-        self.written += u32::from(!was_away);
+        let may_be_kept = || self.had.as_ref().is_some_and(|had| is_within(update, had).unwrap_or(false));
+        match self.backlog {
+            Backlog::Through => self.written += 1,
+            Backlog::Ahead if may_be_kept() => self.undecided += 1,
+            Backlog::Coming if may_be_kept() => {}
+            Backlog::Ahead | Backlog::Coming => self.written += 1,
+        }
+    }
+
+    /// It has come so far with what it kept; whether more is to be confirmed for that.
+    fn note_backlog(&mut self, backlog: Backlog) -> bool {
+        let undecided = std::mem::take(&mut self.undecided);
+        let were_new = self.backlog == Backlog::Ahead && backlog == Backlog::Coming;
+        self.backlog = backlog;
+        self.written += if were_new { undecided } else { 0 };
+        self.written > 0
     }
 }
 
@@ -176,6 +207,11 @@ impl Peer {
         confirming.begin(had());
         self.acks.retain(|(_, ack)| matches!(ack, Ack::Echo(_)));
         true
+    }
+
+    /// It has come so far with what it kept; whether something is to be confirmed for that.
+    pub fn note_backlog(&mut self, backlog: Backlog) -> bool {
+        self.confirming.as_mut().is_some_and(|confirming| confirming.note_backlog(backlog))
     }
 
     /// Notes that it is asked for what we miss, for a reason of ours.

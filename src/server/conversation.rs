@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::documents::DocumentPeer;
 use super::error;
 use super::outbox::Place;
-use crate::hub::HubError;
+use crate::hub::{Backlog, HubError};
 use crate::ids::Access;
 use crate::limits::{FIRST_READ_BYTES, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES};
 use crate::wire::WireError;
@@ -55,6 +55,9 @@ pub(super) trait Conversation: Send {
     fn hear_text(&mut self, _text: &str) -> Reaction {
         Reaction::Garbage
     }
+
+    /// What came back of a ping.
+    fn hear_pong(&mut self, _payload: &[u8]) {}
 
     /// To whom a message has to be given that met with [`Reaction::Full`], and what it says. `None` when there is no such
     /// document any more.
@@ -319,6 +322,10 @@ impl DocumentPeer for Nobody {
     }
 
     fn said_too_much(&self) {
+        match *self {}
+    }
+
+    fn note_backlog(&self, _backlog: Backlog) {
         match *self {}
     }
 }

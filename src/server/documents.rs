@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::hub::{Hub, HubError, PeerHandle, PeerSink, Readiness};
+use crate::hub::{Backlog, Hub, HubError, PeerHandle, PeerSink, Readiness};
 use crate::ids::{Access, DocName};
 use crate::wire::dialect::Address;
 use crate::wire::message::ClientMessage;
@@ -56,6 +56,9 @@ pub trait DocumentPeer: Send + Sync + 'static {
 
     /// See [`PeerHandle::said_too_much`].
     fn said_too_much(&self);
+
+    /// See [`PeerHandle::note_backlog`].
+    fn note_backlog(&self, backlog: Backlog);
 }
 
 impl Documents for Hub {
@@ -111,5 +114,9 @@ impl DocumentPeer for PeerHandle {
 
     fn said_too_much(&self) {
         PeerHandle::said_too_much(self);
+    }
+
+    fn note_backlog(&self, backlog: Backlog) {
+        PeerHandle::note_backlog(self, backlog);
     }
 }

@@ -57,6 +57,8 @@ pub(super) struct Timing {
     pub hold: (Duration, Duration),
     /// For the first message.
     pub first: Duration,
+    /// For a document to say something before its client is told of being let in.
+    pub greeting: Duration,
     /// For the token of a document, once it was spoken of.
     pub auth: Duration,
     /// Between the question for another token and the end of the old one.
@@ -73,6 +75,7 @@ impl Timing {
         close: limits::CLOSE_TIMEOUT,
         hold: (limits::DENIAL_HOLD_MIN, limits::DENIAL_HOLD_MAX),
         first: limits::FIRST_MESSAGE_TIMEOUT,
+        greeting: limits::GREETING_HOLD,
         auth: limits::AUTH_TIMEOUT,
         renewal: limits::TOKEN_RENEWAL,
     };
@@ -497,7 +500,10 @@ impl Session {
                     Reaction::Nothing
                 }
                 // `heard` has noted the sign of life.
-                Ok(Some(Message::Pong(_))) => Reaction::Nothing,
+                Ok(Some(Message::Pong(payload))) => {
+                    conversation.hear_pong(payload);
+                    Reaction::Nothing
+                }
                 Ok(Some(Message::Close { code, reason })) => {
                     tracing::trace!(code, reason, "a client closes");
                     self.outbox.close_with(CloseReason::Client, frame::close(code, ""));

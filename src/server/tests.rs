@@ -18,9 +18,10 @@ use super::documents::{DocumentPeer, Documents};
 use super::session::Timing;
 use super::{Address, DrainFlag, Server, ServerOptions, Sessions, access};
 use crate::auth::{Authority, Claims, DocPattern, Expected, Key, Keys, Revocations, SigningKey};
-use crate::hub::{Delivery, FrameKind, HubError, PeerSink, Readiness};
+use crate::hub::{Backlog, Delivery, FrameKind, HubError, PeerSink, Readiness};
 use crate::ids::{Access, DocName};
 use crate::limits::{GARBAGE_MESSAGES_MAX, MESSAGE_BYTES_MAX, OUTBOX_BYTES_MAX, PINGS_PER_SECOND_MAX};
+
 use crate::wire::close::CloseReason;
 use crate::wire::dialect;
 use crate::wire::frame::{self, client};
@@ -141,6 +142,8 @@ impl DocumentPeer for NotesPeer {
     fn set_access(&self, _: Access) {}
 
     fn said_too_much(&self) {}
+
+    fn note_backlog(&self, _: Backlog) {}
 }
 
 impl Drop for NotesPeer {
@@ -587,6 +590,7 @@ static FAST: Timing = Timing {
     close: Duration::from_millis(300),
     hold: (Duration::from_millis(300), Duration::from_millis(600)),
     first: Duration::from_millis(400),
+    greeting: Duration::from_millis(100),
     auth: Duration::from_millis(400),
     renewal: Duration::from_millis(900),
 };

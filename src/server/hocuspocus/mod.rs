@@ -3,6 +3,7 @@
 //! A denial ends a document and keeps the connection (h5); what only a fresh start can mend ends the connection (h6),
 //! since a client that is told to leave one document would go on sending to it, never confirmed.
 
+mod opening;
 mod sink;
 mod visit;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
+use self::opening::Opening;
 use self::sink::{DocumentSink, deny};
 use self::visit::{Joined, Load, Visit, Waiting};
 use super::Shared;
@@ -25,7 +27,7 @@ use super::outbox::{Outbox, Place};
 use super::sessions::Registered;
 use super::webhook::{Answer, Decision};
 use crate::auth::{Denied, Grant, TokenError};
-use crate::hub::{FrameKind, PeerSink};
+use crate::hub::{Backlog, FrameKind, PeerSink};
 use crate::ids::DocName;
 use crate::limits::{
     DENIALS_MAX, DOCUMENTS_PER_CONNECTION_MAX, MESSAGE_BYTES_MAX, PREAUTH_BYTES_MAX, PREAUTH_MESSAGES_MAX, REFUSALS_MAX,
@@ -42,6 +44,9 @@ const TOO_MANY: &str = "permission denied: too many documents on one connection"
 pub(super) struct Hocuspocus<D: Documents> {
     shared: Arc<Shared<D>>,
     outbox: Arc<Outbox>,
+    opening: Arc<Opening>,
+    /// How far the client has come with sending what it kept while it was away.
+    backlog: Backlog,
     registered: Arc<Registered>,
     remote: Option<SocketAddr>,
     /// What came with the handshake, for documents that bring no token.
@@ -76,6 +81,8 @@ impl<D: Documents> Hocuspocus<D> {
         Self {
             shared,
             outbox,
+            opening: Arc::default(),
+            backlog: Backlog::default(),
             registered,
             remote,
             token,
@@ -94,7 +101,14 @@ impl<D: Documents> Hocuspocus<D> {
     /// A message for the document at `address`, which may not be open yet.
     fn say(&mut self, address: &str, message: ClientMessage<'_>, frame: &[u8]) -> Reaction {
         match self.visits.get_mut(address) {
-            Some(Visit::Joined(joined)) => offer(&*joined.peer, message),
+            Some(Visit::Joined(joined)) => {
+                let peer = joined.peer.clone();
+                // Whichever document asked, the answer comes behind all that was kept.
+                if matches!(message, ClientMessage::SyncStep2(_)) && self.opening.has_begun() {
+                    self.note_backlog(Backlog::Through);
+                }
+                offer(&*peer, message)
+            }
             Some(Visit::Denied) => Reaction::Nothing,
             Some(Visit::Waiting(_)) => self.wait(address, frame),
             // Provider 2.15.3 without a token sends no Auth at all (h2).
@@ -210,7 +224,8 @@ impl<D: Documents> Hocuspocus<D> {
         let place = Address::Hocuspocus(address.clone());
         let principal = self.shared.principal(&grant.holder, self.remote);
         let who = (principal, Shared::<D>::sender(&grant.holder, self.remote));
-        let sink = Arc::new(DocumentSink::new(self.outbox.clone(), self.last_place, place.clone(), who));
+        let (outbox, opening) = (self.outbox.clone(), self.opening.clone());
+        let sink = Arc::new(DocumentSink::new(outbox, opening, (self.last_place, place.clone()), grant.access, who));
         self.registered.enter_at(self.last_place, doc.clone(), grant.holder.clone(), sink.clone());
         // A revocation is first made, then looked for among the sessions; who is entered between the two has seen neither.
         let authority = self.shared.judges.authority.as_deref();
@@ -224,9 +239,15 @@ impl<D: Documents> Hocuspocus<D> {
             self.registered.leave(self.last_place);
             return self.deny_access(&address, &doc, &denied);
         }
-        // Before anything of the document can come (h1), and at once, since that is when clients call themselves
-        // connected (h3).
-        tell(&sink, &place, &ServerMessage::Granted(grant.access));
+        // The first frame of all is to be the document's question; whatever it is, the client is told of being let in right
+        // behind it, and soon, since that is when clients call themselves connected (h3). Later ones are told at once (h1).
+        let greet_by = if self.opening.has_begun() {
+            sink.greet();
+            None
+        } else {
+            self.due_has_changed = true;
+            Some(Instant::now() + self.shared.timing.greeting)
+        };
         let peer = match self.shared.documents.join(&doc, grant.access, place, sink.clone()) {
             Ok(peer) => Arc::new(peer),
             Err(error) => return Reaction::End(error::close_reason(&error)),
@@ -235,8 +256,14 @@ impl<D: Documents> Hocuspocus<D> {
         if !std::mem::replace(&mut self.trusted, true) || self.last_place == 1 {
             self.shared.sessions.note_let_in();
         }
-        let joined = Joined { peer: peer.clone(), sink, ends: end_of(grant.ends_s), asked: false, oversized: 0 };
+        let ends = end_of(grant.ends_s);
+        let joined = Joined { peer: peer.clone(), sink, greet_by, ends, asked: false, oversized: 0 };
         self.visits.insert(address, Visit::Joined(joined));
+        // What has waited may have come earlier than how far things are now.
+        let so_far = if waiting.is_empty() { self.backlog } else { self.backlog.min(Backlog::Coming) };
+        if so_far > Backlog::Ahead {
+            peer.note_backlog(so_far);
+        }
         for frame in waiting {
             if let Ok(Frame::To(_, Said::Document(message))) = hocuspocus::parse(&frame) {
                 match offer(&*peer, message) {
@@ -246,7 +273,22 @@ impl<D: Documents> Hocuspocus<D> {
                 }
             }
         }
+        if self.backlog > so_far {
+            peer.note_backlog(self.backlog);
+        }
         Reaction::Taken
+    }
+
+    /// The client has come so far with what it kept, in all of its documents.
+    fn note_backlog(&mut self, backlog: Backlog) {
+        if self.backlog < backlog {
+            self.backlog = backlog;
+            for visit in self.visits.values() {
+                if let Visit::Joined(joined) = visit {
+                    joined.peer.note_backlog(backlog);
+                }
+            }
+        }
     }
 
     fn deny_access(&mut self, address: &str, doc: &DocName, denied: &Denied) -> Reaction {
@@ -259,7 +301,7 @@ impl<D: Documents> Hocuspocus<D> {
     fn deny(&mut self, address: &str, reason: &'static str) -> Reaction {
         self.leave(address);
         let address: Arc<str> = address.into();
-        deny(&self.outbox, &Address::Hocuspocus(address.clone()), reason);
+        deny((&self.outbox, &self.opening), &Address::Hocuspocus(address.clone()), reason);
         if self.has_room() {
             self.visits.insert(address, Visit::Denied);
         }
@@ -305,6 +347,7 @@ fn renew<P: DocumentPeer>(
     // The same token again changes nothing, and asking once more would bring it once more.
     joined.asked &= ends == joined.ends;
     joined.ends = ends;
+    joined.sink.greet();
     joined.peer.set_access(grant.access);
     registered.enter_at(joined.sink.place, doc, grant.holder, joined.sink.clone());
     if let Some(frame) = joined.sink.address.frames(&ServerMessage::Granted(grant.access)) {
@@ -373,6 +416,12 @@ impl<D: Documents> Conversation for Hocuspocus<D> {
         }
     }
 
+    fn hear_pong(&mut self, payload: &[u8]) {
+        if Opening::is_pong(payload) {
+            self.note_backlog(Backlog::Coming);
+        }
+    }
+
     fn caught_up(&mut self, places: &[(Place, bool)]) {
         for &(place, lost) in places {
             if let Some((_, joined)) = self.joined(place) {
@@ -392,6 +441,7 @@ impl<D: Documents> Conversation for Hocuspocus<D> {
     }
 
     fn keepalive(&self) -> Option<Bytes> {
+        self.opening.begin(&self.outbox);
         Address::Hocuspocus(self.last_address.clone()).frames(&ServerMessage::Awareness(Bytes::from_static(&[0])))
     }
 
@@ -403,6 +453,14 @@ impl<D: Documents> Conversation for Hocuspocus<D> {
                 Visit::Waiting(waiting) if waiting.until <= now => late.push(address.clone()),
                 Visit::Joined(Joined { ends: Some(ends), .. }) if *ends <= wall => {
                     return Some(CloseReason::TokenExpired);
+                }
+                Visit::Joined(joined) if joined.greet_by.is_some_and(|by| by <= now) => {
+                    joined.greet_by = None;
+                    if !joined.sink.is_greeted() {
+                        joined.sink.greet();
+                        // It waits with its question, and is to know meanwhile who is there.
+                        let _ = offer(&*joined.peer, ClientMessage::QueryAwareness);
+                    }
                 }
                 Visit::Joined(joined) if joined.is_to_be_asked(renewal) => {
                     joined.asked = true;
@@ -438,6 +496,7 @@ impl<D: Documents> Conversation for Hocuspocus<D> {
         let renewal = self.shared.timing.renewal;
         let due = |visit: &Visit<D::Peer>| match visit {
             Visit::Waiting(waiting) => Some(waiting.until.saturating_duration_since(now)),
+            Visit::Joined(Joined { greet_by: Some(by), .. }) => Some(by.saturating_duration_since(now)),
             Visit::Joined(Joined { ends, asked: true, .. }) => ends.map(until),
             Visit::Joined(Joined { ends, asked: false, .. }) => ends.map(|ends| until(ends).saturating_sub(renewal)),
             Visit::Denied => None,

@@ -27,6 +27,8 @@ pub(super) struct Waiting {
 pub(super) struct Joined<P> {
     pub(super) peer: Arc<P>,
     pub(super) sink: Arc<DocumentSink>,
+    /// When it is told of being let in, if the document has said nothing by then.
+    pub(super) greet_by: Option<Instant>,
     /// When its token has expired.
     pub(super) ends: Option<SystemTime>,
     /// It was asked for another token, and that one has not come yet.

@@ -11,6 +11,7 @@ async fn c2_2_the_first_byte_tells_the_dialect() {
     for path in ["/", "/a"] {
         let mut client = Client::open(&server, path).await;
         client.send(&client::binary(b"\x04doc1\x03")).await;
+        assert_eq!(client.next().await, Got::Ping, "ahead of the first frame");
         assert_eq!(client.next().await, Got::Binary(b"\x04doc1\x02\x02\x0aread-write".to_vec()));
         until("it has joined", || notes.present() == 1).await;
         notes.sink("doc1");
