@@ -33,6 +33,8 @@ export const watchedSocket = (client, kindOf, { intercept = () => false, destina
         client.opens++
         notify()
       })
+      // In a browser nobody need hear of it; here it would end the process when a provider drops a socket that is not open yet.
+      this.on('error', () => {})
       this.on('close', (code, reason) => {
         client.closes.push({ code, reason: reason.toString() })
         client.socketClosed(this)
