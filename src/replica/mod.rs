@@ -702,7 +702,7 @@ impl Content {
             }
         }
         self.accept(&gated, None, &came_deleted, turn);
-        turn.add(update, gated);
+        turn.add(update, gated, &self.nesting);
         match refusal {
             Some(refusal) => Err(refusal),
             None => Ok(anything),
@@ -737,7 +737,7 @@ impl Content {
         }
         if let Some(came_deleted) = came_deleted {
             self.accept(&gated, stored, &came_deleted, turn);
-            turn.add(update, gated);
+            turn.add(update, gated, &self.nesting);
         }
         Ok(())
     }
@@ -789,7 +789,7 @@ impl Content {
                     if fresh.is_some() {
                         turn.parked.append(&mut freed.parked);
                     }
-                    turn.absorb(freed);
+                    turn.absorb(freed, &self.nesting);
                 }
             }
         }

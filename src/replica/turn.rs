@@ -6,8 +6,10 @@ use bytes::Bytes;
 
 use super::effects::Offered;
 use super::gate::Gated;
+use super::nesting::Nesting;
 use crate::ids::{ClientId, Clock, PeerId};
-use crate::wire::update::Builder;
+use crate::limits::CHUNK_BYTES;
+use crate::wire::update::{Builder, Id};
 
 /// What one turn has gathered before it is integrated.
 #[derive(Default)]
@@ -32,7 +34,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub(super) fn add(&mut self, update: &'a [u8], gated: Gated<'a>) {
+    /// Takes over what the gate made of `update`, which `nesting` knows.
+    pub(super) fn add(&mut self, update: &'a [u8], gated: Gated<'a>, nesting: &Nesting) {
         if gated.is_empty() {
             return;
         }
@@ -40,23 +43,23 @@ impl<'a> Turn<'a> {
             self.one = Some((update, gated));
             return;
         }
-        self.spill();
-        add_to(&mut self.many, &gated);
+        self.spill(nesting);
+        add_to(&mut self.many, &gated, nesting);
     }
 
     /// Moves the only update in with the others.
-    fn spill(&mut self) {
+    fn spill(&mut self, nesting: &Nesting) {
         if let Some((_, gated)) = self.one.take() {
-            add_to(&mut self.many, &gated);
+            add_to(&mut self.many, &gated, nesting);
         }
     }
 
     /// Takes over the content of a turn that lived shorter. What it parked again is the caller's concern.
-    pub(super) fn absorb(&mut self, other: Turn<'_>) {
+    pub(super) fn absorb(&mut self, other: Turn<'_>, nesting: &Nesting) {
         self.freed = true;
-        self.spill();
+        self.spill(nesting);
         if let Some((_, gated)) = &other.one {
-            add_to(&mut self.many, gated);
+            add_to(&mut self.many, gated, nesting);
         }
         self.many.append(other.many);
     }
@@ -71,9 +74,18 @@ impl<'a> Turn<'a> {
     }
 }
 
-fn add_to(builder: &mut Builder, gated: &Gated<'_>) {
+/// What was typed in one turn goes on as one struct: fewer for the log, for everybody who hears of it, and for who reads it
+/// again.
+fn add_to(builder: &mut Builder, gated: &Gated<'_>, nesting: &Nesting) {
     for run in &gated.runs {
-        builder.structs(run.client, run.from, run.structs, &[&run.head, run.rest]);
+        let (client, head, rest) = (run.client, &run.head[..], run.rest);
+        let may_be_keyed = |clock| nesting.may_be_keyed(Id { client, clock });
+        // Where many structs are known not to be joined, none is looked at.
+        if run.parts.is_some() || !head.is_empty() {
+            builder.structs(client, run.from, run.structs, &[head, rest]);
+        } else if builder.join(client, run.from, rest, CHUNK_BYTES, may_be_keyed).is_err() {
+            debug_assert!(false, "what was gated is well-formed");
+        }
     }
     for &(client, from, to) in &gated.deletes {
         builder.delete(client, from, to);

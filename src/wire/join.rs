@@ -4,8 +4,9 @@
 //! A joined struct says the same as its parts: cut between two of them ([`write_part`]), the second part names the tick
 //! before as its origin and the same right origin, which is what it said on its own.
 
+use super::WireError;
 use super::lib0::{Reader, var_uint_len, write_var_uint};
-use super::update::{Id, Kind, Struct, write_deleted, write_part};
+use super::update::{Builder, Id, Kind, Struct, Walker, write_deleted, write_part};
 use crate::ids::{ClientId, Clock};
 
 /// The last struct of a row, as far as the next one may be joined to it.
@@ -116,9 +117,45 @@ fn lengthen(row: &mut Vec<u8>, content: usize, update: &[u8], item: &Struct<'_>)
         }
         _ => u64::from(item.len),
     };
-    let mut counted = Vec::with_capacity(10);
-    write_var_uint(&mut counted, count + more);
-    row.splice(content..content + var_uint_len(count), counted);
+    let (before, after) = (var_uint_len(count), var_uint_len(count + more));
+    // Rarely: a count of one byte more.
+    row.splice(content + before..content + before, std::iter::repeat_n(0, after - before));
+    let mut counted = row.get_mut(content..content + after).unwrap_or_default();
+    write_var_uint_to(&mut counted, count + more);
+}
+
+/// Writes a count where there is room for it.
+fn write_var_uint_to(out: &mut &mut [u8], mut value: u64) {
+    for byte in std::mem::take(out) {
+        *byte = (value & 0x7f) as u8 | if value > 0x7f { 0x80 } else { 0 };
+        value >>= 7;
+    }
+}
+
+impl Builder {
+    /// Adds the structs in `bytes`, of which the first starts at `clock`, to those of `client` ([`Builder::structs`]), joined
+    /// to each other and to what was added last where they may be. What may be keyed, `may_be_keyed` tells by its clock.
+    ///
+    /// # Errors
+    /// When they are malformed.
+    pub fn join(
+        &mut self,
+        client: ClientId,
+        clock: Clock,
+        bytes: &[u8],
+        joined_max: usize,
+        may_be_keyed: impl Fn(Clock) -> bool,
+    ) -> Result<(), WireError> {
+        let run = self.run(client, clock);
+        let (mut walker, mut clock) = (Walker::start(bytes), clock);
+        while walker.position() < bytes.len() {
+            let item = walker.next(client, clock)?;
+            let keyed = || may_be_keyed(item.clock);
+            run.structs += u64::from(append(&mut run.bytes, &mut run.last, joined_max, keyed, client, bytes, &item));
+            clock = item.end();
+        }
+        Ok(())
+    }
 }
 
 /// What is left of some ticks.
@@ -187,6 +224,28 @@ mod tests {
         // The values of one key stay apart, what is left of deleted ones does not.
         assert_eq!(row(&[&[0x28, 1, 1, b'm', 1, b'k', 1, 126], &[0xa8, 7, 0, 1, 126]]).1, 2);
         assert_eq!(row(&[&[0x21, 1, 1, b'm', 1, b'k', 1], &[0xa1, 7, 0, 1]]).1, 1);
+    }
+
+    #[test]
+    fn a_builder_joins_what_follows_what_was_added_last() {
+        let mut builder = Builder::default();
+        let never = |_| false;
+        builder.join(C, 0, &[4, 1, 1, b't', 2, b'a', b'b', 0x84, 7, 1, 1, b'c'], 1_000, never).unwrap();
+        builder.join(C, 3, &[0x84, 7, 2, 1, b'd'], 1_000, never).unwrap();
+        // What is added whole is not looked at, and nothing is joined to it.
+        builder.structs(C, 4, 1, &[&[0x84, 7, 3, 1, b'e']]);
+        builder.join(C, 5, &[0x84, 7, 4, 1, b'f'], 1_000, never).unwrap();
+        assert!(builder.join(C, 6, &[0x84, 7, 5], 1_000, never).is_err());
+        let structs = [&[4, 1, 1, b't', 4, b'a', b'b', b'c', b'd'][..], &[0x84, 7, 3, 1, b'e'], &[0x84, 7, 4, 1, b'f']];
+        assert_eq!(builder.finish(), [&[1, 3, 7, 0][..], &structs.concat(), &[0]].concat());
+
+        // The values of one key, of which the second does not say that it is one.
+        let (first, second): (&[u8], &[u8]) = (&[8, 1, 1, b'm', 1, 126], &[0x88, 7, 0, 1, 127]);
+        for (keyed, structs) in [(false, 1), (true, 2)] {
+            let mut builder = Builder::default();
+            builder.join(C, 0, &[first, second].concat(), 1_000, |clock| keyed && clock == 1).unwrap();
+            assert_eq!(builder.finish()[1], structs);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 
+use super::join::Last;
 use super::lib0::{Reader, write_var_uint};
 use super::state_vector::{read_client, read_clock};
 use super::{WireError, json};
@@ -580,11 +581,14 @@ pub struct Builder {
     deletes: std::collections::BTreeMap<ClientId, Vec<(Clock, Clock)>>,
 }
 
+/// What was added of one client.
 #[derive(Debug)]
-struct Run {
+pub(super) struct Run {
     clock: Clock,
-    structs: u64,
-    bytes: Vec<u8>,
+    pub(super) structs: u64,
+    pub(super) bytes: Vec<u8>,
+    /// The last struct, where more may be joined to it.
+    pub(super) last: Option<Last>,
 }
 
 impl Builder {
@@ -595,11 +599,17 @@ impl Builder {
 
     /// Appends `structs` structs of `client`, encoded in `bytes`, of which the first starts at `clock`.
     pub fn structs(&mut self, client: ClientId, clock: Clock, structs: u64, bytes: &[&[u8]]) {
-        let run = self.sections.entry(client).or_insert(Run { clock, structs: 0, bytes: Vec::new() });
+        let run = self.run(client, clock);
         run.structs += structs;
+        run.last = None;
         for part in bytes {
             run.bytes.extend_from_slice(part);
         }
+    }
+
+    /// What was added of `client`; nothing so far, if it begins at `clock`.
+    pub(super) fn run(&mut self, client: ClientId, clock: Clock) -> &mut Run {
+        self.sections.entry(client).or_insert(Run { clock, structs: 0, bytes: Vec::new(), last: None })
     }
 
     /// Adds all that `other` gathered, whose runs follow on these.
