@@ -22,7 +22,7 @@ use weft::wire::message::{ClientMessage, ServerMessage};
 use weft::wire::update::{self, Walker};
 use yrs::updates::decoder::Decode;
 use yrs::updates::encoder::Encode;
-use yrs::{Doc, ReadTxn, StateVector, Text, Transact};
+use yrs::{Doc, Map, ReadTxn, StateVector, Text, Transact};
 
 /// The server: a replica, its log as the journal would hold it, and nothing else.
 struct Server {
@@ -369,4 +369,35 @@ fn what_was_stored_whole_is_held_as_it_is_and_goes_on_as_any_other() {
     assert!(replica.state().len() < size, "what was deleted is gone");
     assert!(stored.is_unique(), "so nothing is left of what was stored");
     assert_eq!(replica.state(), copied.state());
+}
+
+/// What a turn brings is logged and sent as people wrote it: typed on, it is one struct; the values of one key stay apart.
+#[test]
+fn what_was_typed_in_one_turn_is_one_struct() {
+    let author = listener();
+    let written = author.get_or_insert_text("text");
+    let map = author.get_or_insert_map("map");
+    let mut updates = Vec::new();
+    let mut edit = |edit: &mut dyn FnMut(&mut yrs::TransactionMut<'_>)| {
+        let mut txn = author.transact_mut();
+        edit(&mut txn);
+        updates.push(txn.encode_update_v1());
+    };
+    for key in "keystrokes 🦀".chars() {
+        edit(&mut |txn| written.push(txn, &key.to_string()));
+    }
+    edit(&mut |txn| written.remove_range(txn, 2, 3));
+    for value in 0..3 {
+        edit(&mut |txn| {
+            map.insert(txn, "key", value);
+        });
+    }
+    let mut server = Server::new(Shape::default());
+    let said: Vec<Event<'_>> = updates.iter().map(|update| Event::Offered(0, update)).collect();
+    let logged = server.turn(&said).append;
+    let [(_, update)] = &logged[..] else { panic!("{logged:?}") };
+    assert_eq!(update::structs(update), 1 + 3);
+    server.check_equals(&author);
+    server.restart();
+    server.check_equals(&author);
 }
