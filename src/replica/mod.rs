@@ -403,8 +403,7 @@ impl Replica {
                 if turn.parked.len() > parked_before && peer.asked_at != Some(version) {
                     peer.asked_at = Some(version);
                     peer.ask();
-                    let (_, state_vector) = self.clocks();
-                    effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+                    self.ask(id, effects);
                 }
             }
             Ok(false) => {}
@@ -412,8 +411,7 @@ impl Replica {
                 peer.over_parked = true;
                 peer.ask();
                 effects.send.extend(peer.refuse().map(|refused| (id, refused, Weight::Control)));
-                let (_, state_vector) = self.clocks();
-                effects.send.push((id, ServerMessage::SyncStep1(state_vector), Weight::Control));
+                self.ask(id, effects);
             }
             Err(Refusal::NoRoom | Refusal::Full | Refusal::TooDeep | Refusal::Malformed) => {
                 if let Some(refusal) = peer.refuse_again() {

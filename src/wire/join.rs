@@ -120,16 +120,11 @@ fn lengthen(row: &mut Vec<u8>, content: usize, update: &[u8], item: &Struct<'_>)
     let (before, after) = (var_uint_len(count), var_uint_len(count + more));
     // Rarely: a count of one byte more.
     row.splice(content + before..content + before, std::iter::repeat_n(0, after - before));
-    let mut counted = row.get_mut(content..content + after).unwrap_or_default();
-    write_var_uint_to(&mut counted, count + more);
-}
-
-/// Writes a count where there is room for it.
-fn write_var_uint_to(out: &mut &mut [u8], mut value: u64) {
-    for byte in std::mem::take(out) {
-        *byte = (value & 0x7f) as u8 | if value > 0x7f { 0x80 } else { 0 };
-        value >>= 7;
-    }
+    // Written behind the row, where there is room for it, and moved to its place.
+    let end = row.len();
+    write_var_uint(row, count + more);
+    row.copy_within(end.., content);
+    row.truncate(end);
 }
 
 impl Builder {
