@@ -23,7 +23,11 @@ use super::files::SegmentFile;
 use super::segment::{ActiveSegment, SegmentId, encode_header};
 
 /// Zeros written between two syncs: a group commit meanwhile waits behind at most this much.
-const FILL_BYTES: usize = 1 << 20;
+const FILL_BYTES: u64 = 1 << 20;
+/// Zeros written at once. The page cache keeps what comes in one write in one folio as large, and ext4 goes through all
+/// blocks of a folio at every write into it: with zeros in pieces of 1 MiB a group commit of one page takes 4.0 µs to
+/// write, of 64 KiB 2.1, of 4 KiB 2.0 (Linux 6.18, medians of three interleaved rounds).
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Hands out segments in rising order of number.
 pub(super) struct Preparer {
@@ -113,13 +117,16 @@ fn name_segment(
 }
 
 fn fill(file: &dyn SegmentFile, path: &Path, len: u64) -> Result<(), JournalError> {
-    let zeros = vec![0u8; FILL_BYTES.min(len as usize)];
-    let mut at = 0;
+    let zeros = vec![0u8; PIECE_BYTES.min(len as usize)];
+    let (mut at, mut synced) = (0, 0);
     while at < len {
-        let part = zeros.get(..(len - at) as usize).unwrap_or(&zeros);
-        file.write_at(part, at).map_err(JournalError::io("write", path))?;
-        file.sync().map_err(JournalError::io("sync", path))?;
-        at += part.len() as u64;
+        let piece = zeros.get(..(len - at) as usize).unwrap_or(&zeros);
+        file.write_at(piece, at).map_err(JournalError::io("write", path))?;
+        at += piece.len() as u64;
+        if at == len || at - synced >= FILL_BYTES {
+            file.sync().map_err(JournalError::io("sync", path))?;
+            synced = at;
+        }
     }
     Ok(())
 }
