@@ -144,10 +144,14 @@ pub const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
 /// Most memory a worker may take for what it integrates, unless `--worker-memory` says otherwise, bytes: a document takes
 /// 8 times its size in yrs, or 15 if it is all keys, and 60 MB are the largest seen.
 pub const WORKER_MEMORY: u64 = 2 << 30;
-/// A worker that has not done its task after this is ended…
+/// How far a worker gives way to others (`nice`): it gets a tenth of a processor that the server wants, too.
+pub const WORKER_NICE: i32 = 10;
+/// A worker that has not done its task after this is ended, the time aside in which it waited for a processor…
 pub const WORKER_TIMEOUT: Duration = Duration::from_secs(60);
 /// …with so much more for each MiB of it: a hundred times what it takes.
 pub const WORKER_TIMEOUT_PER_MIB: Duration = Duration::from_secs(4);
+/// …of which so many times as much is let pass.
+pub const WORKER_WAIT_FACTOR: u32 = 10;
 /// Stack in which a worker integrates. yrs recurses over what documents contain; memory is taken only as far as it is used.
 pub const WORKER_STACK_BYTES: usize = 64 << 20;
 /// Memory of a worker beside what it works on, bytes: the program itself, and what its allocator holds in reserve.

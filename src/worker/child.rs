@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
 
 use super::protocol::{Reply, Task};
-use crate::limits::{WORKER_MEMORY_SPARE, WORKER_STACK_BYTES};
+use crate::limits::{WORKER_MEMORY_SPARE, WORKER_NICE, WORKER_STACK_BYTES};
 use crate::replica::compaction::{self, FoldError};
 use crate::replica::content::Content;
 
@@ -21,6 +21,10 @@ pub fn run(memory: u64) -> ExitCode {
     if let Err(error) = limited {
         eprintln!("weft worker: cannot limit its memory: {error}");
         return ExitCode::from(3);
+    }
+    // Nobody waits for a fold, and many for the server. Inherited by the threads that follow.
+    if let Err(error) = nice(WORKER_NICE) {
+        eprintln!("weft worker: cannot give way to others: {error}");
     }
     // What yrs says while it panics is in the reply.
     std::panic::set_hook(Box::new(|_| {}));

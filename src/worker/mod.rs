@@ -11,6 +11,7 @@
 pub mod child;
 mod process;
 mod protocol;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Mutex;

@@ -3,13 +3,10 @@
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use super::protocol::{Reply, Task};
+use super::watch::Watch;
 use crate::limits::{WORKER_REPLY_BYTES_SPARE, WORKER_REPLY_FACTOR, WORKER_TIMEOUT_PER_MIB};
 
 /// A worker that waits for a task. Dropping it ends it.
@@ -44,7 +41,8 @@ impl Worker {
     /// Has a task carried out, telling of each update that is announced.
     ///
     /// # Errors
-    /// The worker died, lost its mind, or took longer than `patience` and more for what is large; it is gone then.
+    /// The worker died, lost its mind, or took longer than `patience` and more for what is large, waiting for a processor aside; it is
+    /// gone then.
     pub fn carry_out(&mut self, task: Task, patience: Duration, mut at: impl FnMut(usize)) -> Result<Reply, Lost> {
         let patience = patience + WORKER_TIMEOUT_PER_MIB * u32::try_from(task.bytes() >> 20).unwrap_or(u32::MAX);
         let bytes_max = task.bytes().saturating_mul(WORKER_REPLY_FACTOR).saturating_add(WORKER_REPLY_BYTES_SPARE);
@@ -85,33 +83,5 @@ impl Drop for Worker {
         // It holds nothing, so there is nothing to say goodbye for. Both fail only when it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Ends a worker that takes too long. Lives no longer than one task, in which the worker is not waited for, so that its
-/// number is its own.
-struct Watch {
-    done: mpsc::Sender<()>,
-    thread: thread::JoinHandle<bool>,
-}
-
-impl Watch {
-    fn start(child: &Child, patience: Duration) -> io::Result<Self> {
-        let (done, wait) = mpsc::channel();
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let thread = thread::Builder::new().name("weft-worker-watch".into()).spawn(move || {
-            let in_time = wait.recv_timeout(patience) != Err(mpsc::RecvTimeoutError::Timeout);
-            if let Some(pid) = pid.filter(|_| !in_time) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-            in_time
-        })?;
-        Ok(Self { done, thread })
-    }
-
-    /// Whether it was done in time.
-    fn end(self) -> bool {
-        drop(self.done);
-        self.thread.join().unwrap_or(true)
     }
 }

@@ -30,6 +30,15 @@ fn workers(server: &Server) -> Vec<u32> {
     .collect()
 }
 
+/// How far each thread of a process gives way to others, but that of its allocator, which begins before `main`.
+fn niceness(pid: u32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
+    let stats = tasks.map(|task| fs::read_to_string(task.path().join("stat")).expect("its threads stay"));
+    // After the name in brackets it is the 17th (proc_pid_stat(5)).
+    let nice = |stat: &str| stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(16)?.parse().ok());
+    stats.filter(|stat| !stat.contains("(jemalloc_bg_thd)")).map(|stat| nice(&stat).expect("a number")).collect()
+}
+
 fn metric(server: &Server, name: &str) -> f64 {
     let page = Admin::of(server).get("/metrics").ok().text();
     let line = page.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("no {name}"));
@@ -55,6 +64,9 @@ fn i6_5_a_worker_that_dies_disturbs_nobody_and_its_work_is_done_again() {
     let text = cli.done(&["export", "--format", "text", "d"]).text();
     let [worker] = workers(&server)[..] else { panic!("{:?}", workers(&server)) };
     assert_eq!((metric(&server, "weft_workers_started_total"), metric(&server, "weft_workers_lost_total")), (1.0, 0.0));
+    let niceness = (niceness(server.pid()), niceness(worker));
+    assert!(niceness.1.len() >= 2, "its own threads: {niceness:?}");
+    assert!(niceness.1.iter().all(|nice| *nice > niceness.0[0]), "it gives way to its server: {niceness:?}");
 
     signal_pid(worker, Signal::KILL);
     save(&mut socket, &writer.append("and one more"));
