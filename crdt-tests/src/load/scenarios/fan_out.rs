@@ -55,7 +55,7 @@ pub const SATURATION: Scenario = Scenario {
 pub const INSIDE: Scenario = Scenario {
     name: "large-text",
     title: "4 writers all over the large text, 20 readers, 80 edits/s",
-    servers: For::Keepers,
+    servers: For::All,
     rounds: (2, 3),
     aims: &[(CPU_PER_EDIT, 180.0), (MISSING, 0.0)],
     run: inside,
