@@ -16,7 +16,7 @@ use super::super::{SalvageReport, StoreError, StoreSurvey};
 use super::SledStore;
 use super::batches::BATCH_BYTES;
 use super::engine::{CACHE_BYTES, DATABASE, Engine, caught};
-use super::log::{self, Bad, LogReading};
+use super::log::{self, Bad, LogReading, snapshot_holds};
 use super::marker::{MARKER, read_marker, sync_dir, write_marker};
 use crate::limits::SURVEY_FLAWS_MAX;
 
@@ -157,12 +157,6 @@ fn conf_holds(bytes: &[u8]) -> bool {
 }
 
 /// Whether sled's own checksum of its page table holds: the last four bytes, of all but the last twelve.
-fn snapshot_holds(bytes: &[u8]) -> bool {
-    let Some((rest, crc)) = bytes.split_last_chunk::<4>() else { return false };
-    let Some((covered, _len)) = rest.split_last_chunk::<8>() else { return false };
-    !covered.is_empty() && crc32fast::hash(covered) == u32::from_le_bytes(*crc)
-}
-
 fn is_key(bytes: &[u8]) -> bool {
     Key::parse(bytes).is_some()
 }

@@ -1,12 +1,13 @@
 //! Whether sled may open a database: it overwrites what comes after the first bad place.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use super::super::engine::DATABASE;
 use super::message::{batch_end, values_in};
+use super::page_table::PageTable;
 use super::segment::{BadPlace, SEGMENT_BYTES, Seen, Slots, read_segment, slots, walk};
 
 /// What is wrong with a log.
@@ -77,14 +78,20 @@ impl Check {
 }
 
 /// Verifies the messages that sled reads when it opens the database in `dir`: those since its last snapshot of the page
-/// table, or all of them. `root_of` tells whether a value is a root record, and its checkpoint.
+/// table, or all of them but what was free at that time. `root_of` tells whether a value is a root record, and its checkpoint.
 ///
 /// Errors: of the file system only.
 pub(in super::super) fn check(dir: &Path, whole: bool, root_of: &dyn Fn(&[u8]) -> Option<u64>) -> io::Result<Check> {
     let file = File::open(dir.join(DATABASE))?;
-    let from = if whole { 0 } else { last_snapshot(dir)? / SEGMENT_BYTES as u64 };
+    let table = PageTable::read(dir)?;
+    let from = if whole { 0 } else { table.covers / SEGMENT_BYTES as u64 };
     let mut buffer = vec![0; SEGMENT_BYTES];
-    let Slots { in_order, stable } = slots(&file, &mut buffer)?;
+    let Slots { mut in_order, stable } = slots(&file, &mut buffer)?;
+    if whole {
+        in_order.retain(|&(number, offset)| !table.is_free(number, offset));
+    }
+    // What is before the end of the page table sled does not take for torn either.
+    let stable = stable.max(table.covers.saturating_sub(1));
     let (older, read_by_sled) = in_order.split_at(in_order.partition_point(|(number, _)| *number < from));
     let mut walked = Walked { check: Check::default(), stable, root: None, batch: None };
     // Before what sled called synced, numbers are missing because segments are used again.
@@ -152,17 +159,6 @@ impl Walked {
         }
         self.check.bad.get_or_insert(bad);
     }
-}
-
-/// How far the newest snapshot of the page table goes; its name says so.
-fn last_snapshot(dir: &Path) -> io::Result<u64> {
-    let mut newest = 0;
-    for file in fs::read_dir(dir)? {
-        let name = file?.file_name();
-        let number = name.to_str().and_then(|name| u64::from_str_radix(name.strip_prefix("snap.")?, 16).ok());
-        newest = newest.max(number.unwrap_or(0));
-    }
-    Ok(newest)
 }
 
 #[cfg(test)]

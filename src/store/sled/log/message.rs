@@ -158,7 +158,7 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// sled's integers of 1 to 9 bytes.
-fn var(rest: &mut &[u8]) -> Option<u64> {
+pub(super) fn var(rest: &mut &[u8]) -> Option<u64> {
     let (first, after) = rest.split_first()?;
     let (value, after) = match *first {
         0..=240 => (u64::from(*first), after),

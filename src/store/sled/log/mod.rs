@@ -22,8 +22,10 @@
 
 mod check;
 mod message;
+mod page_table;
 mod reading;
 mod segment;
 
 pub(super) use check::{Bad, check};
+pub(super) use page_table::snapshot_holds;
 pub(super) use reading::{LogReading, read};

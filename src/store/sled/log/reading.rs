@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::engine::DATABASE;
 use super::message::{Kind, Message, parse_node, removed_in, set_in};
+use super::page_table::PageTable;
 use super::segment::{BadPlace, SEGMENT_BYTES, Seen, read_segment, slots, walk};
 
 /// Where a value is.
@@ -68,14 +69,17 @@ pub(in super::super) fn read(
     let mut pages = BTreeMap::new();
     let mut buffer = vec![0; SEGMENT_BYTES];
     let in_order = slots(&reading.file, &mut buffer)?.in_order;
+    let table = PageTable::read(dir)?;
     let counts = |written_at: u64| end.is_none_or(|end| written_at < end);
     for (at, &(number, offset)) in in_order.iter().enumerate() {
         let bytes = read_segment(&reading.file, offset, &mut buffer)?;
+        // What is whole in it may still be the best there is of a page that is damaged elsewhere.
+        let is_free = table.is_free(number, offset);
         walk(bytes, offset, number, at + 1 == in_order.len(), &mut |seen| match seen {
             Seen::Message(message, body) if counts(message.written_at()) => {
                 reading.take(&mut pages, offset, message, body, plausible);
             }
-            Seen::Bad(place) if counts(place.written_at()) => reading.bad.push(place),
+            Seen::Bad(place) if counts(place.written_at()) && !is_free => reading.bad.push(place),
             Seen::Message(..) | Seen::Bad(_) => {}
         });
     }
