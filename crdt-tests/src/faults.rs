@@ -99,6 +99,15 @@ pub fn environment(library: &Path, under: &Path, report: &Path, fault: Option<Fa
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
+/// The environment of a program of which all that it does to files under `under` is recorded in `record`, while its writes
+/// take long and overtake one another.
+pub fn recording(library: &Path, under: &Path, record: &Path) -> Vec<(String, String)> {
+    let text = |path: &Path| path.to_str().expect("temporary paths are UTF-8").to_owned();
+    let variables =
+        [("LD_PRELOAD", text(library)), ("FAULTY_DISK_UNDER", text(under)), ("FAULTY_DISK_RECORD", text(record))];
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 /// One operation that the library saw.
 #[derive(Debug, Clone)]
 pub struct Operation {

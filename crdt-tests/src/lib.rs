@@ -37,6 +37,7 @@ pub mod socket;
 pub mod sweep;
 pub mod tap;
 pub mod tokens;
+pub mod torn;
 pub mod trace;
 pub mod used;
 pub mod wait;

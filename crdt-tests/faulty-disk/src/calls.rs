@@ -6,6 +6,7 @@ use libc::{c_char, c_int, c_long, c_uint, c_void, iovec, mode_t, off_t, size_t, 
 
 use crate::disk::{Verdict, disk, path_at, path_of};
 use crate::how::{How, SLOW};
+use crate::recording;
 use crate::unsynced;
 
 // The names with and without `64` are one function each only where offsets have 64 bits anyway.
@@ -161,18 +162,26 @@ interpose!(rmdir (path: *const c_char) -> c_int {
     })
 });
 interpose!(unlink (path: *const c_char) -> c_int {
-    whole(on_name("unlink", libc::AT_FDCWD, path), || libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path, 0))
+    recording::remove(libc::AT_FDCWD, path, || {
+        whole(on_name("unlink", libc::AT_FDCWD, path), || libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path, 0))
+    })
 });
 interpose!(unlinkat (dir: c_int, path: *const c_char, flags: c_int) -> c_int {
-    whole(on_name("unlink", dir, path), || libc::syscall(libc::SYS_unlinkat, dir, path, flags))
+    recording::remove(dir, path, || {
+        whole(on_name("unlink", dir, path), || libc::syscall(libc::SYS_unlinkat, dir, path, flags))
+    })
 });
 interpose!(rename (from: *const c_char, to: *const c_char) -> c_int {
-    whole(on_name("rename", libc::AT_FDCWD, from), || {
-        libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD, from, libc::AT_FDCWD, to, 0)
+    recording::rename(libc::AT_FDCWD, to, || {
+        whole(on_name("rename", libc::AT_FDCWD, from), || {
+            libc::syscall(libc::SYS_renameat2, libc::AT_FDCWD, from, libc::AT_FDCWD, to, 0)
+        })
     })
 });
 interpose!(renameat (from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int {
-    whole(on_name("rename", from_dir, from), || libc::syscall(libc::SYS_renameat2, from_dir, from, to_dir, to, 0))
+    recording::rename(to_dir, to, || {
+        whole(on_name("rename", from_dir, from), || libc::syscall(libc::SYS_renameat2, from_dir, from, to_dir, to, 0))
+    })
 });
 interpose!(renameat2 (
     from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char, flags: c_uint
@@ -191,7 +200,9 @@ interpose!(linkat (from_dir: c_int, from: *const c_char, to_dir: c_int, to: *con
 // ---- lengths and syncs --------------------------------------------------------------------------------------------
 
 interpose!(ftruncate, ftruncate64 (fd: c_int, len: off_t) -> c_int {
-    whole(on_file("truncate", fd, false), || libc::syscall(libc::SYS_ftruncate, fd, len))
+    recording::length(fd, len, || {
+        whole(on_file("truncate", fd, false), || libc::syscall(libc::SYS_ftruncate, fd, len))
+    })
 });
 interpose!(fallocate, fallocate64 (fd: c_int, mode: c_int, offset: off_t, len: off_t) -> c_int {
     whole(on_file("allocate", fd, false), || libc::syscall(libc::SYS_fallocate, fd, mode, offset, len))
@@ -222,7 +233,9 @@ interpose!(write (fd: c_int, bytes: *const c_void, len: size_t) -> ssize_t {
     write_with("write", fd, None, len, |len| libc::syscall(libc::SYS_write, fd, bytes, len))
 });
 interpose!(pwrite, pwrite64 (fd: c_int, bytes: *const c_void, len: size_t, offset: off_t) -> ssize_t {
-    write_with("write", fd, Some(offset), len, |len| libc::syscall(libc::SYS_pwrite64, fd, bytes, len, offset))
+    recording::write(fd, bytes, len, offset, || {
+        write_with("write", fd, Some(offset), len, |len| libc::syscall(libc::SYS_pwrite64, fd, bytes, len, offset))
+    })
 });
 interpose!(writev (fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     write_with("write", fd, None, total(parts, count), |len| {

@@ -21,6 +21,8 @@ pub struct Disk {
     only_while: Option<CString>,
     reads: bool,
     report: RawFd,
+    /// Where [`crate::recording`] goes; negative: nowhere.
+    pub record: RawFd,
     operations: AtomicU64,
 }
 
@@ -44,8 +46,11 @@ impl Disk {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let under = PathBuf::from(std::env::var_os("FAULTY_DISK_UNDER")?);
         let how = std::env::var("FAULTY_DISK_HOW").ok().and_then(|name| How::parse(&name)).unwrap_or(How::Eio);
-        let report = std::env::var_os("FAULTY_DISK_REPORT");
-        let report = report.map_or(-1, |path| open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND));
+        let appended = |name| {
+            let path = std::env::var_os(name);
+            path.map_or(-1, |path| open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND))
+        };
+        let (report, record) = (appended("FAULTY_DISK_REPORT"), appended("FAULTY_DISK_RECORD"));
         let under_as_seen = path_of(open(under.clone().into(), libc::O_PATH));
         Some(Disk {
             under_as_seen: under_as_seen.filter(|seen| *seen != under && *seen != Path::new("/")),
@@ -56,17 +61,20 @@ impl Disk {
             only_while: std::env::var_os("FAULTY_DISK_WHILE").and_then(|path| CString::new(path.into_vec()).ok()),
             reads: number("FAULTY_DISK_READS") == 1,
             report,
+            record,
             operations: AtomicU64::new(0),
         })
     }
 
-    fn holds(&self, path: &Path) -> bool {
-        path.starts_with(&self.under) || self.under_as_seen.as_ref().is_some_and(|seen| path.starts_with(seen))
+    /// The path from the directory on, if it is in there.
+    pub fn below<'a>(&self, path: &'a Path) -> Option<&'a Path> {
+        let seen = || path.strip_prefix(self.under_as_seen.as_ref()?).ok();
+        path.strip_prefix(&self.under).ok().or_else(seen)
     }
 
     /// Whether this operation counts, and if so what becomes of it.
     pub fn judge(&self, name: &str, path: &Path, is_read: bool) -> Verdict {
-        if !self.holds(path) || (is_read && !self.reads) {
+        if self.below(path).is_none() || (is_read && !self.reads) {
             return Verdict::Elsewhere;
         }
         let number = self.operations.fetch_add(1, Ordering::SeqCst) + 1;

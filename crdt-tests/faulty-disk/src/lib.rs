@@ -11,6 +11,7 @@
 //! | `FAULTY_DISK_STICKS` | `1`: all later operations fail too, as on a disk that has died |
 //! | `FAULTY_DISK_WHILE` | a file elsewhere: nothing fails as long as it is not there |
 //! | `FAULTY_DISK_READS` | `1`: reads are operations too |
+//! | `FAULTY_DISK_RECORD` | a file that says afterwards what was written when, and with what ([`recording`]) |
 //! | `FAULTY_DISK_REPORT` | a file that says afterwards how many operations there were, and which failed |
 //!
 //! Operations are: open and create, write in all its forms, sync in all its forms, truncate and allocate, rename, link,
@@ -27,5 +28,7 @@ mod calls;
 mod disk;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod how;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod recording;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod unsynced;

@@ -40,6 +40,7 @@ mod tenants;
 mod tls;
 mod token;
 mod top;
+mod torn;
 mod vacuum;
 mod verify;
 mod webhook;
