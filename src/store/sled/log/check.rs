@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::super::engine::DATABASE;
 use super::message::{batch_end, values_in};
-use super::page_table::PageTable;
+use super::page_table::{self, PageTable};
 use super::segment::{BadPlace, SEGMENT_BYTES, Seen, Slots, read_segment, slots, walk};
 
 /// What is wrong with a log.
@@ -83,15 +83,16 @@ impl Check {
 /// Errors: of the file system only.
 pub(in super::super) fn check(dir: &Path, whole: bool, root_of: &dyn Fn(&[u8]) -> Option<u64>) -> io::Result<Check> {
     let file = File::open(dir.join(DATABASE))?;
-    let table = PageTable::read(dir)?;
-    let from = if whole { 0 } else { table.covers / SEGMENT_BYTES as u64 };
+    let covers = page_table::covers(dir)?;
+    let from = if whole { 0 } else { covers / SEGMENT_BYTES as u64 };
     let mut buffer = vec![0; SEGMENT_BYTES];
     let Slots { mut in_order, stable } = slots(&file, &mut buffer)?;
     if whole {
+        let table = PageTable::read(dir)?;
         in_order.retain(|&(number, offset)| !table.is_free(number, offset));
     }
     // What is before the end of the page table sled does not take for torn either.
-    let stable = stable.max(table.covers.saturating_sub(1));
+    let stable = stable.max(covers.saturating_sub(1));
     let (older, read_by_sled) = in_order.split_at(in_order.partition_point(|(number, _)| *number < from));
     let mut walked = Walked { check: Check::default(), stable, root: None, batch: None };
     // Before what sled called synced, numbers are missing because segments are used again.

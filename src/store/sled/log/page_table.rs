@@ -11,7 +11,7 @@ use super::segment::SEGMENT_BYTES;
 #[derive(Debug, Default)]
 pub(super) struct PageTable {
     /// How much had been written, as sled counts.
-    pub covers: u64,
+    covers: u64,
     /// Offsets in the data file, in order.
     places: Vec<u64>,
     is_whole: bool,
@@ -36,6 +36,13 @@ impl PageTable {
         let is_named = self.places.get(from).is_some_and(|place| *place < offset + SEGMENT_BYTES as u64);
         self.is_whole && number < self.covers / SEGMENT_BYTES as u64 && !is_named
     }
+}
+
+/// How much had been written when the newest snapshot was taken, as sled counts; 0 without one.
+///
+/// Errors: of the file system only.
+pub(super) fn covers(dir: &Path) -> io::Result<u64> {
+    Ok(newest(dir)?.map_or(0, |(covers, _)| covers))
 }
 
 /// Whether a snapshot of the page table is as it was written.
