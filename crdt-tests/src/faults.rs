@@ -88,24 +88,25 @@ pub fn library() -> Option<&'static Path> {
 
 /// The environment of a program whose disk under `under` fails in this way, and reports to `report`.
 pub fn environment(library: &Path, under: &Path, report: &Path, fault: Option<Fault>) -> Vec<(String, String)> {
-    let text = |path: &Path| path.to_str().expect("temporary paths are UTF-8").to_owned();
     let mut variables =
-        vec![("LD_PRELOAD", text(library)), ("FAULTY_DISK_UNDER", text(under)), ("FAULTY_DISK_REPORT", text(report))];
+        variables(&[("LD_PRELOAD", library), ("FAULTY_DISK_UNDER", under), ("FAULTY_DISK_REPORT", report)]);
     if let Some(Fault { nth, how, sticks }) = fault {
-        variables.push(("FAULTY_DISK_NTH", nth.to_string()));
-        variables.push(("FAULTY_DISK_HOW", how.name().into()));
-        variables.push(("FAULTY_DISK_STICKS", u8::from(sticks).to_string()));
+        variables.push(("FAULTY_DISK_NTH".into(), nth.to_string()));
+        variables.push(("FAULTY_DISK_HOW".into(), how.name().into()));
+        variables.push(("FAULTY_DISK_STICKS".into(), u8::from(sticks).to_string()));
     }
-    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    variables
 }
 
 /// The environment of a program of which all that it does to files under `under` is recorded in `record`, while its writes
 /// take long and overtake one another.
 pub fn recording(library: &Path, under: &Path, record: &Path) -> Vec<(String, String)> {
+    variables(&[("LD_PRELOAD", library), ("FAULTY_DISK_UNDER", under), ("FAULTY_DISK_RECORD", record)])
+}
+
+fn variables(paths: &[(&str, &Path)]) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_str().expect("temporary paths are UTF-8").to_owned();
-    let variables =
-        [("LD_PRELOAD", text(library)), ("FAULTY_DISK_UNDER", text(under)), ("FAULTY_DISK_RECORD", text(record))];
-    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    paths.iter().map(|(name, path)| ((*name).to_owned(), text(path))).collect()
 }
 
 /// One operation that the library saw.

@@ -11,6 +11,7 @@ use crate::cli::Cli;
 use crate::message::{self, Writer};
 use crate::server::{DataDir, Server, workspace};
 use crate::socket::Socket;
+use crate::used;
 
 /// The documents in it, and what each says in the text that [`Writer`] writes.
 pub const DOCUMENTS: [(&str, &str); 4] = [
@@ -100,20 +101,8 @@ pub fn unpack(version: u32, dir: &Path) -> PathBuf {
     let unpacked = tempfile::tempdir().expect("a temporary directory");
     tar::Archive::new(GzDecoder::new(file)).unpack(unpacked.path()).expect("unpacked");
     let data = dir.join("data");
-    copy(&unpacked.path().join("data"), &data);
+    used::copy(&unpacked.path().join("data"), &data);
     data
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).expect("made");
-    for entry in std::fs::read_dir(from).expect("listed") {
-        let (from, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).expect("listed");
-        if from.is_dir() {
-            copy(&from, &to);
-        } else {
-            std::fs::copy(&from, &to).expect("copied");
-        }
-    }
 }
 
 fn percent_encoded(doc: &str) -> String {

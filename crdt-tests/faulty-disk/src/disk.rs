@@ -11,7 +11,7 @@ use crate::how::How;
 
 /// The disk under the program.
 pub struct Disk {
-    under: PathBuf,
+    pub under: PathBuf,
     /// The same directory as open files name it, if that differs: in another mount namespace, paths begin at the mount.
     under_as_seen: Option<PathBuf>,
     nth: u64,

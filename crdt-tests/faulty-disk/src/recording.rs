@@ -15,7 +15,7 @@
 
 use std::ffi::c_void;
 use std::os::fd::RawFd;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,9 +26,10 @@ use crate::disk::{Disk, disk, path_at, path_of};
 /// Number of the last write that began; held while something is said, so that the order is that of the disk.
 static LAST: Mutex<u64> = Mutex::new(0);
 
-fn recorded(path: Option<std::path::PathBuf>) -> Option<(&'static Disk, String)> {
+/// The disk and the path below its directory, if what happens there is recorded; where nothing is, nobody asks for the path.
+fn recorded(path: impl FnOnce() -> Option<PathBuf>) -> Option<(&'static Disk, String)> {
     let disk = disk().filter(|disk| disk.record >= 0)?;
-    let below = disk.below(&path?)?.to_str()?.to_owned();
+    let below = disk.below(&path()?)?.to_str()?.to_owned();
     Some((disk, below))
 }
 
@@ -47,8 +48,7 @@ pub unsafe fn write(
     offset: off_t,
     call: impl FnOnce() -> ssize_t,
 ) -> ssize_t {
-    let is_on = disk().is_some_and(|disk| disk.record >= 0);
-    let Some((disk, path)) = is_on.then(|| recorded(path_of(fd))).flatten() else { return call() };
+    let Some((disk, path)) = recorded(|| path_of(fd)) else { return call() };
     let id = {
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
         *last += 1;
@@ -57,7 +57,7 @@ pub unsafe fn write(
         say(disk, &format!("begin {last} {offset} {len} {path}"), bytes);
         *last
     };
-    // Long for some, so that others overtake them.
+    // The delays are what this is for: long for some, so that others overtake them. Nobody relies on their length.
     let chance = id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     let wait = Duration::from_micros(chance % 2_000 * if chance.is_multiple_of(4) { 6 } else { 1 });
     std::thread::sleep(wait);
@@ -69,8 +69,7 @@ pub unsafe fn write(
 }
 
 pub fn length(fd: RawFd, len: off_t, call: impl FnOnce() -> c_long) -> c_long {
-    let is_on = disk().is_some_and(|disk| disk.record >= 0);
-    let Some((disk, path)) = is_on.then(|| recorded(path_of(fd))).flatten() else { return call() };
+    let Some((disk, path)) = recorded(|| path_of(fd)) else { return call() };
     let _order = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     let done = call();
     if done == 0 {
@@ -83,12 +82,11 @@ pub fn length(fd: RawFd, len: off_t, call: impl FnOnce() -> c_long) -> c_long {
 /// `to` points to a C string, or is null.
 pub unsafe fn rename(dir: c_int, to: *const c_char, call: impl FnOnce() -> c_long) -> c_long {
     // SAFETY: the caller's promise.
-    let named = unsafe { path_at(dir, to) };
-    let Some((disk, path)) = recorded(named.clone()) else { return call() };
+    let Some((disk, path)) = recorded(|| unsafe { path_at(dir, to) }) else { return call() };
     let _order = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     let done = call();
     if done == 0
-        && let Ok(bytes) = std::fs::read(named.as_deref().unwrap_or(Path::new("")))
+        && let Ok(bytes) = std::fs::read(disk.under.join(&path))
     {
         say(disk, &format!("file {} {path}", bytes.len()), &bytes);
     }
@@ -99,7 +97,7 @@ pub unsafe fn rename(dir: c_int, to: *const c_char, call: impl FnOnce() -> c_lon
 /// `path` points to a C string, or is null.
 pub unsafe fn remove(dir: c_int, path: *const c_char, call: impl FnOnce() -> c_long) -> c_long {
     // SAFETY: the caller's promise.
-    let Some((disk, path)) = recorded(unsafe { path_at(dir, path) }) else { return call() };
+    let Some((disk, path)) = recorded(|| unsafe { path_at(dir, path) }) else { return call() };
     let _order = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     let done = call();
     if done == 0 {

@@ -1,15 +1,16 @@
 //! What a power cut can leave of sled's file, judged at many more instants than cuts can be made at.
 
-use std::process::Command;
+use std::path::Path;
 
 use crdt_tests::campaign::calm;
-use crdt_tests::cli::{Cli, path_str};
+use crdt_tests::cli::Cli;
 use crdt_tests::faults;
 use crdt_tests::ledger::Ledger;
 use crdt_tests::seed;
 use crdt_tests::server::Options;
 use crdt_tests::skip::skipped;
 use crdt_tests::torn::Recording;
+use crdt_tests::used;
 use crdt_tests::writers::Writers;
 use rand::Rng;
 
@@ -59,8 +60,7 @@ fn p1_whatever_a_cut_leaves_of_the_stores_writes_is_a_whole_store() {
 }
 
 /// In place of what was there.
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+fn copy(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
-    let status = Command::new("cp").args(["-r", path_str(from), path_str(to)]).status().expect("cp runs");
-    assert!(status.success());
+    used::copy(from, to);
 }
